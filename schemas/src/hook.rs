@@ -1,0 +1,220 @@
+//! Hooks and verdicts: where the kernel calls a chain and what its programs may answer.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{names::BadName, object::ProgramType};
+
+/// Where the kernel calls programs. The manifest's `hook:`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Hook {
+    /// `xdp`: in the driver (native) or after it (generic), before the stack sees the packet.
+    Xdp,
+    /// `tc/ingress`: tcx, as packets come in (Linux 6.6 and later).
+    TcIngress,
+    /// `tc/egress`: tcx, as packets go out (Linux 6.6 and later).
+    TcEgress,
+}
+
+impl Hook {
+    /// Every hook that chains can be attached to.
+    pub const ALL: [Self; 3] = [Self::Xdp, Self::TcIngress, Self::TcEgress];
+
+    /// The manifest's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::TcIngress => "tc/ingress",
+            Self::TcEgress => "tc/egress",
+        }
+    }
+
+    /// The spelling as one path component (bpffs, file names): `tc-ingress`.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::TcIngress => "tc-ingress",
+            Self::TcEgress => "tc-egress",
+        }
+    }
+
+    /// The type of program that this hook runs.
+    pub fn program_type(self) -> ProgramType {
+        match self {
+            Self::Xdp => ProgramType::Xdp,
+            Self::TcIngress | Self::TcEgress => ProgramType::SchedCls,
+        }
+    }
+
+    /// Whether the hook holds one program alone, so that two owners can't share it.
+    pub fn is_exclusive(self) -> bool {
+        self == Self::Xdp
+    }
+
+    /// The verdicts that have names here, with their numbers (`linux/bpf.h`: `enum xdp_action`,
+    /// `linux/pkt_cls.h`: `TC_ACT_*`).
+    pub fn verdicts(self) -> &'static [(&'static str, i32)] {
+        match self {
+            Self::Xdp => &[("aborted", 0), ("drop", 1), ("pass", 2), ("tx", 3), ("redirect", 4)],
+            Self::TcIngress | Self::TcEgress => &[
+                ("unspec", -1),
+                ("ok", 0),
+                ("reclassify", 1),
+                ("shot", 2),
+                ("pipe", 3),
+                ("stolen", 4),
+                ("queued", 5),
+                ("repeat", 6),
+                ("redirect", 7),
+                ("trap", 8),
+            ],
+        }
+    }
+
+    /// The verdicts after which a chain goes on, where the manifest says nothing.
+    pub fn default_proceed_on(self) -> ProceedOn {
+        match self {
+            Self::Xdp => ProceedOn::from_iter([2]),
+            Self::TcIngress | Self::TcEgress => ProceedOn::from_iter([-1, 0, 3]),
+        }
+    }
+
+    /// The name of verdict `number`, or the number itself.
+    pub fn verdict_name(self, number: i32) -> String {
+        self.verdicts()
+            .iter()
+            .find(|(_, n)| *n == number)
+            .map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+    }
+
+    /// Reads a verdict: one of this hook's names, or any 32-bit number.
+    pub fn verdict(self, text: &str) -> Result<i32, BadName> {
+        if let Some((_, number)) = self.verdicts().iter().find(|(name, _)| *name == text) {
+            return Ok(*number);
+        }
+        text.parse::<i32>().map_err(|_| {
+            let names: Vec<_> = self.verdicts().iter().map(|(name, _)| *name).collect();
+            BadName::new(text, "verdict", format!("`{self}` knows {}, or a number", names.join(", ")))
+        })
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Hook {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        Self::ALL
+            .into_iter()
+            .find(|hook| hook.as_str() == text)
+            .ok_or_else(|| BadName::new(text, "hook", "the hooks are xdp, tc/ingress and tc/egress"))
+    }
+}
+
+impl TryFrom<String> for Hook {
+    type Error = BadName;
+    fn try_from(text: String) -> Result<Self, BadName> {
+        text.parse()
+    }
+}
+
+impl From<Hook> for String {
+    fn from(hook: Hook) -> Self {
+        hook.as_str().to_owned()
+    }
+}
+
+/// The verdicts after which a chain goes on to its next program.
+///
+/// Compared as 32 bits, as the kernel does: -1 and `0xffff_ffff` are one verdict.
+/// An empty set means that the chain never goes on, which is legal but useless
+/// anywhere but at the end; `check` warns.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProceedOn(BTreeSet<i32>);
+
+impl ProceedOn {
+    /// Whether a program that answered `verdict` is followed by the next one.
+    pub fn contains(&self, verdict: i32) -> bool {
+        self.0.contains(&verdict)
+    }
+
+    /// The verdicts, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = i32> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Whether there is no such verdict.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The verdicts by this hook's names, for people: `pass, 17`.
+    pub fn describe(&self, hook: Hook) -> String {
+        self.iter().map(|n| hook.verdict_name(n)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl FromIterator<i32> for ProceedOn {
+    fn from_iter<I: IntoIterator<Item = i32>>(verdicts: I) -> Self {
+        Self(verdicts.into_iter().collect())
+    }
+}
+
+/// Where XDP runs. Never changed silently.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// In the driver (`XDP_FLAGS_DRV_MODE`).
+    #[default]
+    Native,
+    /// In the stack, after the driver made an skb (`XDP_FLAGS_SKB_MODE`): works everywhere, costs more.
+    Generic,
+}
+
+impl Mode {
+    /// The manifest's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What to do about programs at the hook that no set of ours put there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Foreign {
+    /// Leave them where they are and run beside them.
+    Keep,
+    /// Refuse to plan, naming the owner.
+    Refuse,
+}
+
+impl Foreign {
+    /// What holds where the manifest says nothing: an exclusive hook refuses, a shared one keeps.
+    pub fn default_for(hook: Hook) -> Self {
+        if hook.is_exclusive() { Self::Refuse } else { Self::Keep }
+    }
+
+    /// The manifest's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Refuse => "refuse",
+        }
+    }
+}
