@@ -1,0 +1,37 @@
+# Two commands on a fresh Debian 12 with a Rust toolchain: `make demo`, `make test` (as root).
+# Everything else here is a name for a line that you could type.
+
+SHELL  := /bin/bash
+PREFIX ?= /usr/local
+CARGO  ?= cargo
+target := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint schema install
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+build: ## Build bpfkit (release)
+	@tools/setup demo
+	+$(CARGO) build --release --locked -p bpfkit-cli
+
+demo: build ## Take three C programs to a live, signed chain, in namespaces of its own (root)
+	@$(MAKE) --no-print-directory -s install PREFIX=$(abspath $(target))/demo
+	@PATH="$(abspath $(target))/demo/bin:$$PATH" tools/demo
+
+test: ## Check everything, the fast things first (root)
+	@tools/setup test
+	+@tools/test
+
+lint: ## Check format, lints and layering: what to run before each commit
+	$(CARGO) fmt --all --check
+	+$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	+$(CARGO) test --locked -q -p bpfkit-tests --test layering
+
+schema: ## Write the manifest's JSON Schema, and every golden file, anew
+	+BPFKIT_OVERWRITE=1 $(CARGO) test --locked -q -p bpfkit-schemas
+
+install: ## Install into PREFIX (/usr/local) and DESTDIR
+	+$(CARGO) build --release --locked -p bpfkit-cli
+	install -D -m 0755 $(target)/release/bpfkit "$(DESTDIR)$(PREFIX)/bin/bpfkit"
