@@ -6,4 +6,156 @@ super::codes! {
 which in practice means root.
 
 Run the command with sudo. `check`, `build`, `bundle`, `inspect` and `verify` need no root.";
+
+    NOT_PERMITTED = "A100", Failed, "the kernel does not permit this",
+"The kernel answered EPERM or EACCES. Loading programs and changing hooks needs CAP_BPF,
+CAP_NET_ADMIN, CAP_PERFMON and, to enter network namespaces and mount bpffs, CAP_SYS_ADMIN.
+
+Run the command as root. Inside a container, give it these capabilities. If you are root already, the
+kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, at lockdown
+(`/sys/kernel/security/lockdown`) and at security modules.";
+    KERNEL_CALL = "A101", Failed, "a call to the kernel failed",
+"The kernel refused a call for a reason that bpfkit has no better words for. The message says what was
+being done and to what; the cause is the kernel's own error.
+
+Nothing that was done before it stays half done: hooks that were changed already are put back.
+If it happens again with the same manifest, please report it with the output of `bpfkit doctor`.";
+    KERNEL_TOO_OLD = "A102", Failed, "this kernel can't do this",
+"The plan needs something that the running kernel doesn't offer. XDP links came with Linux 5.9, the
+record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx, which `tc/ingress` and `tc/egress` use, with 6.6.
+bpfkit asks the kernel and never compares version numbers, since distributions carry features back and forth.
+
+Use a newer kernel, or a hook that this one has. `bpfkit doctor` lists what it can do.";
+    NO_BPFFS = "A103", Failed, "there is no BPF file system",
+"Chains outlive the process that made them because their links are pinned in bpffs, at
+`/sys/fs/bpf/bpfkit`. An `apply` mounts bpffs there if nothing has; this time it could not, or another
+file system is in its place, as happens under `ip netns exec`, which covers /sys with a fresh one.
+
+Mount it (`mount -t bpf bpf /sys/fs/bpf`). To work in a network namespace, say `netns:` in the chain, or
+use `nsenter --net=…`, which leaves the mounts alone.";
+    PIN_FAILED = "A104", Failed, "a pin could not be made, read or removed",
+"bpfkit keeps links and maps under `/sys/fs/bpf/bpfkit/<set>`. The kernel refused to make, open, move or
+remove one of these files; the cause says why.
+
+Look at the path in the message. Files there that bpfkit didn't make are best moved away; it never
+removes what isn't in a place of its own.";
+    WRONG_PIN = "A105", Failed, "something else is pinned where bpfkit keeps its own",
+"Under `/sys/fs/bpf/bpfkit/<set>` each path has one meaning: links under `links`, maps under `maps` and
+`programs`. A file there is of another kind than its place says, so somebody else put it there or
+exchanged it. Using it could connect a chain to a map or link of a stranger.
+
+Find out who did, remove the file, and apply again.";
+    MAP_SHAPE = "A106", Failed, "a live map doesn't fit the program",
+"The map that is pinned under this name was made with another type, size or layout than the program now
+declares. Reading old bytes as new structures would be worse than losing them, so bpfkit doesn't connect them.
+
+Rename the map, or restore its old shape. If its content may be lost, take the chain down with
+`bpfkit remove` and apply again.";
+    VERIFIER_REFUSED = "A107", Failed, "the verifier refused a chain",
+"The kernel's verifier proves that a program can't crash or hang it. It refused the fused chain; the message
+shows its last meaningful line, with the C line that it is about where the object has line information
+(`-g`), and the instructions just before it. The whole log is in the file that the help names.
+
+Nothing was attached: every chain is loaded before the first hook is touched. Correct the program. `R0 !read_ok` is
+a missing return value, `invalid access to packet` a missing bounds check, `invalid mem access
+'map_value_or_null'` a missing NULL check.";
+    HOOK_TAKEN = "A108", Failed, "somebody else holds this hook",
+"XDP runs one program per interface, and another one is attached: with a link or by netlink, in this mode
+or in the other one. bpfkit never takes a hook from a stranger; replacing it would silently end
+whatever it does, a firewall for instance.
+
+Remove the other program with the tool that put it there (`ip link set … xdp off`, `xdp-loader unload`,
+`bpfkit remove` for another set), or take the interface out of the chain.";
+    HOOK_CHANGED = "A109", Contended, "somebody changed this hook meanwhile",
+"Every change is made on condition that the hook is still as it was when the plan was made: the kernel compares the old
+program of a link and the revision of a tcx hook. It was not, so another tool, or another bpfkit, was there
+in between. Nothing of theirs was overwritten.
+
+Run the command again; it makes a new plan from what is live now. If it happens each time, two tools are fighting over the hook.";
+    INTERFACE_GONE = "A110", Failed, "the interface is gone",
+"The interface was removed, or moved to another network namespace, after the plan was made. A link that held it
+is dead then; the next `apply` cleans it up.
+
+Bring the interface back or take it out of the chain, and apply again.";
+    NO_NATIVE_XDP = "A111", Failed, "the driver can't run this XDP program",
+"In native mode XDP runs in the network driver. This one has no support for it, or can't
+combine it with the interface's settings: an MTU that needs several buffers per packet and programs
+without `xdp.frags`, LRO, too many queues. bpfkit never falls back to generic mode by itself, since that costs most of XDP's speed.
+
+Say `mode: generic` in the chain if that is good enough, lower the MTU, or build all programs of the chain with `SEC(\"xdp.frags\")`.";
+    NO_NETNS = "A112", Failed, "a network namespace can't be entered",
+"A chain's `netns:` is the path of a network namespace, such as `/run/netns/edge` (made by `ip netns add edge`)
+or `/proc/<pid>/ns/net`. It isn't there, isn't a network namespace, or this process may not enter it, which takes CAP_SYS_ADMIN.
+
+Create it or correct the path; `ip netns list` shows the named ones.";
+    HOST_LOCKED = "A113", Contended, "another bpfkit is changing this host",
+"One bpfkit changes a host at a time; the lock is `/run/bpfkit/lock`. The kernel drops it with the process that
+holds it, however that ends, so it is never stale and must not be removed by hand.
+
+Wait for the other one to finish, then run the command again.";
+
+    FUSE_NO_PROGRAM = "A120", Failed, "a program isn't in its object",
+"The chain names a program whose entry function can't be found in the trusted bundle's object, or that could not be
+relocated for this kernel: a struct or field that the program reads doesn't exist here.
+
+`bpfkit inspect` lists the functions of an object and the kernel types that it reads. Correct `entry:`, or build for this kernel.";
+    FUSE_WRONG_TYPE = "A121", Failed, "a program can't run at this hook",
+"Each hook calls programs of one type: `xdp` runs XDP programs, `tc/ingress` and `tc/egress` run tc programs. The
+program was compiled for another type, so it would read a context that isn't there.
+
+Put it into a chain of its own type. Where the section name says nothing (`SEC(\"classifier\")` in old objects),
+state `type:` in the manifest.";
+    FUSE_TAIL_CALL = "A122", Failed, "a program with tail calls can't be fused",
+"bpfkit joins the programs of a chain into one and calls each as a function. A tail call leaves the function that makes it
+and never comes back in the way the program expects, so the chain's order would be lost.
+
+Turn the tail call into a function call (`__noinline`), or let the program be called last in a chain of
+its own on another hook.";
+    FUSE_CALLBACK = "A123", Failed, "a program with callbacks can't be fused",
+"The program hands one of its functions to the kernel as a callback (`bpf_loop`, `bpf_for_each_map_elem`, timers). The kernel
+accepts that only with type information for every function, which a fused chain doesn't carry yet.
+
+Use a bounded `for` loop, which the verifier has followed since Linux 5.3, or an open-coded iterator.";
+    FUSE_KERNEL_SYMBOL = "A124", Failed, "a program that uses kernel functions or variables can't be fused",
+"The program calls a kernel function (kfunc) or reads a kernel variable (`__ksym`). The kernel resolves these by type information that belongs to
+one object; a fused chain, made from several, doesn't carry it yet.
+
+Use a helper that does the same (`bpf_*` in `bpf_helpers.h`), or `__kconfig` values as globals.";
+    FUSE_LICENSES = "A125", Failed, "the licenses in a chain don't go together",
+"The fused program has one license. At least one program calls a helper that the kernel offers to GPL-compatible programs
+alone, and at least one other program of the chain isn't under such a license. Declaring the whole to be GPL would be a
+false statement on somebody's behalf, so bpfkit doesn't.
+
+Take the helper out, relicense, or put the programs on different hooks.";
+    FUSE_FRAGS = "A126", Failed, "some programs of a chain know multi-buffer packets and some don't",
+"A program in `SEC(\"xdp.frags\")` is ready for packets that span several buffers (jumbo frames); one in `SEC(\"xdp\")`
+may take the first buffer for the whole packet. The kernel asks this of the fused program as a whole, so all have to say the same.
+
+Build all programs of the chain with `xdp.frags`, or none.";
+    FUSE_TOO_MANY_MAPS = "A127", Failed, "a chain uses too many maps",
+"The kernel allows 64 maps in one program, and one of these is bpfkit's own record of what the chain consists of, so
+63 are left. Each program brings its own maps and one each for its constants, initialised and
+zeroed global variables.
+
+Share maps between programs (`maps:` in the manifest), or put some programs on another hook.";
+    FUSE_TOO_LONG = "A128", Failed, "a chain has too many instructions",
+"The kernel takes programs of up to one million instructions (4,096 without CAP_BPF), and the fused chain is
+longer than that, or so long that a call inside it can't be encoded.
+
+Split the chain over two hooks, or make its programs shorter.";
+    FUSE_MAP_NEEDS_BTF = "A129", Failed, "a map's values hold what needs type information",
+"The value of the map holds a spin lock, a timer, a kernel pointer or another field that the kernel manages by type.
+It accepts such a map only with type information for it, which bpfkit doesn't hand over yet.
+
+Use atomic operations (`__sync_fetch_and_add`) or a per-CPU map in place of a lock.";
+    FUSE_MAP_KIND = "A130", Failed, "a map of this type can't be made",
+"The program declares a map that can't be created from its type and sizes alone: maps of maps need an inner map, struct_ops
+maps and arenas need type information, program arrays serve tail calls, which a fused chain doesn't have.
+
+Use a map type that stands by itself (hash, array, LPM trie, ring buffer, their per-CPU and LRU forms,
+device, CPU and socket maps).";
+    FUSE_EMPTY = "A131", Failed, "a chain has no programs",
+"A chain without programs can't be attached: there would be no verdict. The manifest's check refuses it; this one came from elsewhere.
+
+Name at least one program under the chain's `programs:`, or remove the chain.";
 }
