@@ -1,0 +1,453 @@
+//! What is live on a host, as far as one set is concerned: the planner's only view of the kernel.
+//!
+//! Pure data. [`crate::kernel`] takes it ("observe"), [`crate::plan`] and
+//! [`crate::status`] read it, [`crate::model`] keeps one to stand in for a host.
+//! Nothing in here is a handle: a value may be printed, compared and thrown away.
+//!
+//! # What an observer owes
+//!
+//! 1. Every hook point where the set has a link, attached or not, pinned or not.
+//!    A link is the set's if it is pinned in the set's directory, or if its
+//!    program references a record map that names the set.
+//! 2. Every hook point that the caller asked for, even where nothing is attached.
+//! 3. Every pin under the set's directory, as a chain's link, as a map, or as litter.
+//!
+//! Text that comes from the host (names of foreign programs) is hostile: the
+//! observer cuts it to what the kernel allows and the views here escape it.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use bpfkit_schemas::{
+    hook::{Hook, Mode, ProceedOn},
+    names::{Digest, KeyName, MapName, ProgramName, SetName, Tag},
+};
+use serde::{Deserialize, Serialize};
+
+/// Declares a number that the kernel gives out and that must not be mistaken for another.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($number:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+        pub struct $name(pub $number);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+id!(
+    /// A program's id (`bpf_prog_info.id`). Never given out twice between two boots, until 2^31 are used up.
+    ProgramId(u32)
+);
+id!(
+    /// A link's id (`bpf_link_info.id`).
+    LinkId(u32)
+);
+id!(
+    /// A map's id (`bpf_map_info.id`).
+    MapId(u32)
+);
+id!(
+    /// The revision of a tcx hook (`BPF_PROG_QUERY`, Linux 6.6): it starts at 1 and grows with every change.
+    Revision(u64)
+);
+
+/// A network namespace: what it is, and one way to get there.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Namespace {
+    /// The inode of its nsfs file, which is its identity for as long as it lives.
+    pub inode: u64,
+    /// The path by which the manifest names it; `None` for the one that we run in.
+    pub path: Option<PathBuf>,
+}
+
+/// An interface as it is now. The name may change under the index; the index is what links hold on to.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Interface {
+    /// The namespace that it is in.
+    pub namespace: Namespace,
+    /// Its index there.
+    pub index: u32,
+    /// Its name there, now; for an interface that is gone, the last name that we know.
+    pub name: String,
+}
+
+/// One hook of one interface, by identity: the key of everything that is per hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct HookPoint {
+    /// The namespace's inode.
+    pub namespace: u64,
+    /// The interface's index there.
+    pub index: u32,
+    /// The hook.
+    pub hook: Hook,
+}
+
+impl HookPoint {
+    /// The point at which `hook` of `interface` is.
+    pub fn of(interface: &Interface, hook: Hook) -> Self {
+        Self { namespace: interface.namespace.inode, index: interface.index, hook }
+    }
+}
+
+/// What is live, of one set and of everybody who shares a hook with it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveState {
+    /// The set that was asked about.
+    pub set: SetName,
+    /// Hook points that the set has a link at, or that were asked for.
+    pub points: BTreeMap<HookPoint, LivePoint>,
+    /// The set's pinned maps.
+    pub maps: BTreeMap<MapKey, LiveMap>,
+    /// What else lies in the set's directory: leftovers of a run that was killed.
+    pub litter: Vec<Litter>,
+}
+
+impl LiveState {
+    /// A host on which `set` has nothing and nobody was asked about.
+    pub fn empty(set: SetName) -> Self {
+        Self { set, points: BTreeMap::new(), maps: BTreeMap::new(), litter: Vec::new() }
+    }
+}
+
+/// One hook point.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LivePoint {
+    /// Its interface.
+    pub interface: Interface,
+    /// Whether the interface is still there.
+    pub presence: Presence,
+    /// The set's own chain.
+    pub ours: Option<LiveChain>,
+    /// Everybody else who is attached here, in the order in which the kernel runs them.
+    pub others: Vec<OtherProgram>,
+    /// The hook's revision, where the kernel counts one (tcx).
+    pub revision: Option<Revision>,
+}
+
+/// Whether an interface that a link was made for is still there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum Presence {
+    /// It is.
+    Here,
+    /// It was removed, with or without its namespace: the link that is left holds nothing.
+    Gone,
+}
+
+/// The set's chain at one hook.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveChain {
+    /// The link that holds it.
+    pub link: LinkId,
+    /// The fused program behind the link.
+    pub program: ProgramId,
+    /// What the program says about itself.
+    pub record: LiveRecord,
+    /// Whether the kernel still runs it.
+    pub attachment: Attachment,
+    /// Whether the link's pin is there.
+    pub pin: Pin,
+    /// The mode that the link was made in; [`Mode::Native`] on hooks that have none.
+    pub mode: Mode,
+    /// The maps of the set that the program uses, pinned or not.
+    pub maps: BTreeMap<MapKey, LiveMap>,
+    /// How many programs run before ours at this hook.
+    pub after: usize,
+}
+
+/// Whether the kernel still runs what a link holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum Attachment {
+    /// It does.
+    Attached,
+    /// Somebody detached the link (`BPF_LINK_DETACH`), or its interface is gone. It can't be attached again.
+    Detached,
+}
+
+/// Whether something has its pin in bpffs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum Pin {
+    /// It has.
+    Pinned,
+    /// It hasn't: somebody removed the file, and the object lives on another reference only.
+    Gone,
+}
+
+/// A live chain's record, or why there is none to be had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LiveRecord {
+    /// The record.
+    Read(Box<Record>),
+    /// The record map is missing, damaged, or of a version that this bpfkit doesn't know; in a few words.
+    Unreadable(String),
+}
+
+impl LiveRecord {
+    /// The record, where it could be read.
+    pub fn read(&self) -> Option<&Record> {
+        match self {
+            Self::Read(record) => Some(record),
+            Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// What a live chain says about itself: enough to tell, with nothing else to remember, that it is already what is
+/// wanted. [`crate::record`] turns it into the frozen map that the fused program references, and back.
+///
+/// # What counts as the same chain
+///
+/// [`Record::is_same_chain`] compares what decides the instructions and the data that run: the programs in order
+/// (name, object, entry, globals), each one's `proceed_on` but the last's, which is never asked, the kernel's BTF
+/// and the glue. It leaves out
+///
+/// * `version` and `signers`: the same bytes under another tag or with one more signature are no change to the
+///   hook. The record is frozen with the program, so it goes on naming the version that was applied; `status`
+///   shows the wanted one beside it ([`crate::status`]);
+/// * `interface`: an interface may be renamed under its index, and the link stays where it was;
+/// * `mode`: compared with the link's, which the kernel knows; a difference is a refusal, not a replacement.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The set.
+    pub set: SetName,
+    /// The hook.
+    pub hook: Hook,
+    /// The interface's name when the chain was applied; for people.
+    pub interface: String,
+    /// The namespace's path when the chain was applied; for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<PathBuf>,
+    /// The mode.
+    pub mode: Mode,
+    /// The programs, in the order in which they run. Never empty.
+    pub programs: Vec<RecordedProgram>,
+    /// SHA-256 of the kernel's BTF that the programs were relocated against.
+    pub kernel: Digest,
+    /// The version of the generated instructions that join the programs.
+    pub glue: u32,
+}
+
+/// One program of a recorded chain.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedProgram {
+    /// Its name in the set.
+    pub name: ProgramName,
+    /// SHA-256 of its object.
+    pub object: Digest,
+    /// The function.
+    pub entry: String,
+    /// SHA-256 over the globals that the manifest sets, host facts filled in.
+    pub globals: Digest,
+    /// The verdicts after which the chain goes on.
+    pub proceed_on: ProceedOn,
+    /// The version of the bundle that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Tag>,
+    /// The keys that vouched for it when it was applied, by the policy's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<KeyName>,
+}
+
+impl Record {
+    /// Whether `self` and `other` run the same instructions over the same data. See the type for what counts.
+    pub fn is_same_chain(&self, other: &Self) -> bool {
+        let last = self.programs.len().saturating_sub(1);
+        (self.hook, self.kernel, self.glue, self.programs.len())
+            == (other.hook, other.kernel, other.glue, other.programs.len())
+            && self.programs.iter().zip(&other.programs).enumerate().all(|(at, (a, b))| {
+                (&a.name, a.object, &a.entry, a.globals) == (&b.name, b.object, &b.entry, b.globals)
+                    && (at == last || a.proceed_on == b.proceed_on)
+            })
+    }
+}
+
+/// A program at one of our hooks that isn't this set's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OtherProgram {
+    /// Its id.
+    pub id: ProgramId,
+    /// The kernel's name for it, at most 15 characters; may be empty.
+    pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What holds it there.
+    pub held_by: HeldBy,
+    /// The mode, for XDP.
+    pub mode: Option<Mode>,
+}
+
+/// Whose program it is.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum Owner {
+    /// Another bpfkit set's.
+    Set(SetName),
+    /// A stranger's, with what can be said about it: a pin path, "libxdp dispatcher", "uid 0".
+    Foreign(Option<String>),
+}
+
+/// What holds a program at a hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum HeldBy {
+    /// A `bpf_link`.
+    Link(LinkId),
+    /// A netlink attachment (`ip link set … xdp`) or `BPF_PROG_ATTACH`: nobody's file descriptor keeps it.
+    Netlink,
+}
+
+/// Which map of a set: the part of a pin's path that means something.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum MapKey {
+    /// Shared by all programs that declare it: `maps/<name>`.
+    Shared(MapName),
+    /// One program's own: `programs/<program>/<map>`. `.data` and `.bss` are here too, by their section's
+    /// name; how bpffs, which allows no dots, spells them is the kernel module's affair.
+    Private(ProgramName, String),
+}
+
+impl MapKey {
+    /// The name that the object gives the map.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Shared(name) => name.as_str(),
+            Self::Private(_, name) => name,
+        }
+    }
+
+    /// Whether it holds global variables (`.data`, `.bss` and their named parts) and not entries.
+    pub fn is_data(&self) -> bool {
+        self.name().starts_with('.')
+    }
+}
+
+/// `blocklist` for a shared map, `meter/counts` for a private one.
+impl fmt::Display for MapKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared(name) => fmt::Display::fmt(name, f),
+            Self::Private(program, name) => write!(f, "{program}/{name}"),
+        }
+    }
+}
+
+/// What must agree before a map can be used again.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct MapShape {
+    /// The kernel's map type (`enum bpf_map_type`).
+    pub map_type: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// The number of entries.
+    pub max_entries: u32,
+    /// `BPF_F_*` creation flags.
+    pub flags: u32,
+    /// What the bytes mean, as a digest. For a map of entries: of its key's and value's BTF, by whatever function
+    /// both sides share. For `.data` and `.bss`: of the variables' layout *and* their initial image.
+    ///
+    /// `None` is "it can't be told". Two maps of entries of which one can't be told agree; global data that
+    /// can't be told agrees with nothing, since reading old bytes as new variables is worse than losing them.
+    pub layout: Option<Digest>,
+}
+
+/// `BPF_F_RDONLY_PROG`, which the kernel sets on device maps by itself (`kernel/bpf/devmap.c`, `dev_map_alloc`).
+const RDONLY_PROG: u32 = 1 << 7;
+
+impl MapShape {
+    /// Whether a live map of shape `self` serves where `wanted` is declared.
+    ///
+    /// `key` says whether the map holds entries or global data.
+    pub fn serves(&self, wanted: &Self, key: &MapKey) -> bool {
+        let flags = |shape: &Self| match shape.map_type {
+            // BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_DEVMAP_HASH.
+            14 | 25 => shape.flags & !RDONLY_PROG,
+            _ => shape.flags,
+        };
+        let layout = match (self.layout, wanted.layout) {
+            (Some(live), Some(wanted)) => live == wanted,
+            _ => !key.is_data(),
+        };
+        layout
+            && (self.map_type, self.key_size, self.value_size, self.max_entries, flags(self))
+                == (wanted.map_type, wanted.key_size, wanted.value_size, wanted.max_entries, flags(wanted))
+    }
+}
+
+/// `hash, key 4, value 8, 1024 entries`, with flags where there are any.
+impl fmt::Display for MapShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match MAP_TYPES.get(self.map_type as usize) {
+            Some(name) => f.write_str(name)?,
+            None => write!(f, "type {}", self.map_type)?,
+        }
+        let entries = if self.max_entries == 1 { "entry" } else { "entries" };
+        write!(f, ", key {}, value {}, {} {entries}", self.key_size, self.value_size, self.max_entries)?;
+        if self.flags != 0 {
+            write!(f, ", flags {:#x}", self.flags)?;
+        }
+        Ok(())
+    }
+}
+
+/// `enum bpf_map_type` of Linux 6.18 by number, in bpftool's spelling.
+const MAP_TYPES: [&str; 35] = [
+    "unspec",
+    "hash",
+    "array",
+    "prog_array",
+    "perf_event_array",
+    "percpu_hash",
+    "percpu_array",
+    "stack_trace",
+    "cgroup_array",
+    "lru_hash",
+    "lru_percpu_hash",
+    "lpm_trie",
+    "array_of_maps",
+    "hash_of_maps",
+    "devmap",
+    "sockmap",
+    "cpumap",
+    "xskmap",
+    "sockhash",
+    "cgroup_storage",
+    "reuseport_sockarray",
+    "percpu_cgroup_storage",
+    "queue",
+    "stack",
+    "sk_storage",
+    "devmap_hash",
+    "struct_ops",
+    "ringbuf",
+    "inode_storage",
+    "task_storage",
+    "bloom_filter",
+    "user_ringbuf",
+    "cgrp_storage",
+    "arena",
+    "insn_array",
+];
+
+/// A live map of the set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveMap {
+    /// Its id.
+    pub id: MapId,
+    /// Its shape.
+    pub shape: MapShape,
+}
+
+/// Something under the set's directory that is neither a chain's link nor a map in its place:
+/// what a killed run left behind. Unlinking it changes no hook.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Litter {
+    /// Its path below the set's directory.
+    pub path: PathBuf,
+    /// What it is, in a few words: "a half-made generation".
+    pub what: String,
+}

@@ -1,0 +1,316 @@
+//! Turns what is wanted and what is live into what will be done.
+//!
+//! Pure. This module opens no file, socket or BPF object; it knows the host only
+//! as a [`LiveState`](crate::live::LiveState) taken earlier by [`crate::kernel`], so any
+//! rule here can be tested with two texts.
+//!
+//! # What every plan keeps
+//!
+//! 1. *It leaves nothing to decide.* Every step names the link, program, map and
+//!    revision that it is about; nothing is looked up and no position worked out later.
+//! 2. *It is tied to what it saw.* Each step carries what the kernel must still find
+//!    there, and the kernel refuses the step if it doesn't.
+//! 3. *It leaves strangers alone.* A program that this set didn't put there is named in
+//!    warnings and refusals, and in no step.
+//! 4. *It says what is lost.* A map whose contents go is a step of its own, with its reason.
+//! 5. *It is repeatable.* The same two inputs give the same plan.
+//!
+//! On a hook that several owners share (tc) a new chain goes first, before whoever is
+//! there: verdicts of others that end the hook's run (Cilium returns `TC_ACT_OK`) can't
+//! cut it off. A chain that is live stays where it is, whoever came before it since.
+
+use bpfkit_schemas::{
+    hook::{Foreign, Mode},
+    names::{ProgramName, SetName},
+};
+
+use crate::live::{
+    HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, OtherProgram, ProgramId, Record, Revision,
+};
+
+/// Everything that a run will do, in order. Print it, store it, compare it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plan {
+    /// The set.
+    pub set: SetName,
+    /// What the plan is for.
+    pub purpose: Purpose,
+    /// Why the set's bundles are believed, one line each, as the trust decision words them.
+    pub grounds: Vec<String>,
+    /// The maps that the steps below need, and those whose pins change.
+    pub maps: Vec<MapPlan>,
+    /// The hooks that change, in the order in which they do; those that go away come last.
+    pub hooks: Vec<HookPlan>,
+    /// What is unpinned when everything else is done.
+    pub cleanup: Vec<Cleanup>,
+    /// What should be known before it is done.
+    pub warnings: Vec<Warning>,
+    /// The hooks that are as wanted.
+    pub unchanged: usize,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.maps.is_empty() && self.hooks.is_empty() && self.cleanup.is_empty()
+    }
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// To make the host what the set declares.
+    Apply,
+    /// To take the set off the host.
+    Remove,
+}
+
+/// One map: where it comes from and what becomes of its pin.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MapPlan {
+    /// Which.
+    pub key: MapKey,
+    /// Its shape.
+    pub shape: MapShape,
+    /// Where it comes from.
+    pub source: MapSource,
+    /// What becomes of its pin.
+    pub pin: PinChange,
+    /// Why.
+    pub because: MapBecause,
+}
+
+/// Where a map comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MapSource {
+    /// It is live: its contents stay.
+    Reuse(MapId),
+    /// It is made.
+    Create,
+}
+
+/// What becomes of a map's pin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PinChange {
+    /// It is right.
+    Keep,
+    /// There is none; the map is pinned.
+    Pin,
+    /// It names another map, which the run holds until the end, and is moved.
+    Replace {
+        /// The map that is pinned now.
+        was: MapId,
+    },
+}
+
+/// Why a map is in the plan.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MapBecause {
+    /// A chain that is loaded needs it, and it is there.
+    InUse,
+    /// It isn't there.
+    NotThereYet,
+    /// Its pin is gone, but a live chain still uses it.
+    PinGone,
+    /// What is pinned doesn't serve, and what a live chain uses does: a run was stopped half-way.
+    PinIsAnother,
+    /// Global data whose variables or initial values changed: its values are lost.
+    DataChanged {
+        /// What is pinned.
+        from: MapShape,
+    },
+}
+
+/// What is done at one hook.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HookPlan {
+    /// The hook.
+    pub point: HookPoint,
+    /// Its interface, as it is named now.
+    pub interface: Interface,
+    /// The mode of the chain.
+    pub mode: Mode,
+    /// What was there when the plan was made.
+    pub seen: Seen,
+    /// The chain that will be loaded; none where nothing is.
+    pub load: Option<Record>,
+    /// The steps, in order. Never empty.
+    pub steps: Vec<HookStep>,
+    /// Why. Never empty.
+    pub because: Vec<Because>,
+    /// The chain, old and new, line by line.
+    pub lines: Vec<ChainLine>,
+    /// Whoever else is at this hook, in the kernel's order.
+    pub others: Vec<OtherProgram>,
+}
+
+/// What a hook plan was made from, and is only good for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// The hook's revision, where the kernel counts one.
+    pub revision: Option<Revision>,
+    /// The set's own link and program.
+    pub ours: Option<(LinkId, ProgramId)>,
+}
+
+/// One call that changes a hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HookStep {
+    /// Pin our link again.
+    PinLink {
+        /// The link.
+        link: LinkId,
+    },
+    /// Remove a link that holds nothing any more, and its pin. Changes no hook.
+    Drop {
+        /// The link.
+        link: LinkId,
+    },
+    /// Attach the loaded chain by a new link.
+    Attach {
+        /// The revision that the hook must have.
+        expect: Option<Revision>,
+    },
+    /// Put the loaded chain in the place of the old one.
+    Replace {
+        /// The link.
+        link: LinkId,
+        /// The program that it must hold.
+        expect: ProgramId,
+    },
+    /// Detach our link and remove its pin.
+    Detach {
+        /// The link.
+        link: LinkId,
+        /// The program that it holds, for putting it back.
+        program: ProgramId,
+    },
+}
+
+/// Why a hook changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Because {
+    /// The set has nothing there.
+    NotAttachedYet,
+    /// The chain's programs differ: the lines say how.
+    ChainDiffers,
+    /// The kernel's BTF is another than the one that the programs were relocated against.
+    KernelChanged,
+    /// This bpfkit joins programs in another way than the one that made the chain.
+    GlueChanged,
+    /// The chain's record can't be read, so nobody can tell what it runs.
+    RecordUnreadable(String),
+    /// It uses another map than the one that is to be used.
+    UsesAnotherMap(MapKey),
+    /// Somebody detached our link.
+    DetachedBySomebody,
+    /// The pin of our link is gone.
+    PinGone,
+    /// No chain of the set wants this hook any more.
+    NoLongerInManifest,
+    /// The interface is gone.
+    InterfaceGone,
+    /// The set is being removed.
+    SetRemoved,
+}
+
+/// One line of a chain's diff.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChainLine {
+    /// The program.
+    pub program: ProgramName,
+    /// What happens to it.
+    pub mark: Mark,
+    /// Why, or in what it differs.
+    pub notes: Vec<Note>,
+}
+
+/// What happens to a program of a chain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mark {
+    /// Nothing.
+    Same,
+    /// It is new here.
+    Added,
+    /// It goes.
+    Removed,
+    /// It stays, but something about it changes.
+    Changed,
+}
+
+/// What is said beside a line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Note {
+    /// It is added to a chain that is live.
+    NewInManifest,
+    /// It is taken out of a chain that stays.
+    NoLongerInManifest,
+    /// It now runs after that program.
+    MovedAfter(ProgramName),
+    /// It now runs first.
+    MovedFirst,
+    /// Its object is another.
+    ObjectChanged {
+        /// The old one's digest, shortened.
+        from: String,
+        /// The new one's.
+        to: String,
+    },
+    /// Another function of its object is the program.
+    EntryChanged {
+        /// The old function.
+        from: String,
+        /// The new one.
+        to: String,
+    },
+    /// Its globals have other values.
+    GlobalsChanged,
+    /// The chain goes on after other verdicts.
+    ProceedOnChanged {
+        /// The old ones, by name.
+        from: String,
+        /// The new ones.
+        to: String,
+    },
+}
+
+/// Something that is removed when the new state is live.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cleanup {
+    /// A pinned map that no program of the set needs; its contents go with the last chain that used it.
+    UnpinMap {
+        /// Which.
+        key: MapKey,
+        /// Its id.
+        map: MapId,
+        /// Its shape.
+        shape: MapShape,
+    },
+    /// What a killed run left behind.
+    Sweep(Litter),
+}
+
+/// Something that should be known before a plan is carried out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Warning {
+    /// No interface matches; the chain waits for one.
+    Waiting {
+        /// The hook.
+        hook: bpfkit_schemas::hook::Hook,
+        /// The pattern.
+        pattern: String,
+        /// The namespace's path, where it isn't ours.
+        netns: Option<String>,
+    },
+    /// Somebody else's program runs before the chain and can keep packets from it.
+    RunsAfterOthers {
+        /// The hook.
+        point: HookPoint,
+        /// Its interface.
+        interface: Interface,
+        /// What the manifest says about strangers.
+        foreign: Foreign,
+        /// Who runs before.
+        before: Vec<OtherProgram>,
+    },
+}
