@@ -45,9 +45,51 @@ pub enum ProgramType {
     SkLookup,
     Syscall,
     Netfilter,
+    LircMode2,
 }
 
 impl ProgramType {
+    /// Every type, in the kernel's order.
+    pub const ALL: [Self; 32] = [
+        Self::SocketFilter,
+        Self::Kprobe,
+        Self::SchedCls,
+        Self::SchedAct,
+        Self::Tracepoint,
+        Self::Xdp,
+        Self::PerfEvent,
+        Self::CgroupSkb,
+        Self::CgroupSock,
+        Self::LwtIn,
+        Self::LwtOut,
+        Self::LwtXmit,
+        Self::SockOps,
+        Self::SkSkb,
+        Self::CgroupDevice,
+        Self::SkMsg,
+        Self::RawTracepoint,
+        Self::CgroupSockAddr,
+        Self::LwtSeg6local,
+        Self::SkReuseport,
+        Self::FlowDissector,
+        Self::CgroupSysctl,
+        Self::RawTracepointWritable,
+        Self::CgroupSockopt,
+        Self::Tracing,
+        Self::StructOps,
+        Self::Ext,
+        Self::Lsm,
+        Self::SkLookup,
+        Self::Syscall,
+        Self::Netfilter,
+        Self::LircMode2,
+    ];
+
+    /// Finds a type by the name that [`Self::as_str`] gives it.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// The name that people use and that the manifest's `type:` accepts.
     ///
     /// The kernel's own name, but for `tc`, which nobody calls `sched_cls`.
@@ -84,6 +126,7 @@ impl ProgramType {
             Self::SkLookup => "sk_lookup",
             Self::Syscall => "syscall",
             Self::Netfilter => "netfilter",
+            Self::LircMode2 => "lirc_mode2",
         }
     }
 }
