@@ -1,1 +1,5 @@
 //! x
+pub mod json;
+pub mod key;
+pub mod signature;
+pub mod statement;
