@@ -18,10 +18,11 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use bpfkit_schemas::{
-    hook::{Hook, Mode, ProceedOn},
-    names::{Digest, KeyName, MapName, ProgramName, SetName, Tag},
+    hook::{Hook, Mode},
+    names::{Digest, MapName, ProgramName, SetName},
 };
-use serde::{Deserialize, Serialize};
+
+pub use crate::record::Record;
 
 /// Declares a number that the kernel gives out and that must not be mistaken for another.
 macro_rules! id {
@@ -192,77 +193,6 @@ impl LiveRecord {
             Self::Read(record) => Some(record),
             Self::Unreadable(_) => None,
         }
-    }
-}
-
-/// What a live chain says about itself: enough to tell, with nothing else to remember, that it is already what is
-/// wanted. [`crate::record`] turns it into the frozen map that the fused program references, and back.
-///
-/// # What counts as the same chain
-///
-/// [`Record::is_same_chain`] compares what decides the instructions and the data that run: the programs in order
-/// (name, object, entry, globals), each one's `proceed_on` but the last's, which is never asked, the kernel's BTF
-/// and the glue. It leaves out
-///
-/// * `version` and `signers`: the same bytes under another tag or with one more signature are no change to the
-///   hook. The record is frozen with the program, so it goes on naming the version that was applied; `status`
-///   shows the wanted one beside it ([`crate::status`]);
-/// * `interface`: an interface may be renamed under its index, and the link stays where it was;
-/// * `mode`: compared with the link's, which the kernel knows; a difference is a refusal, not a replacement.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Record {
-    /// The set.
-    pub set: SetName,
-    /// The hook.
-    pub hook: Hook,
-    /// The interface's name when the chain was applied; for people.
-    pub interface: String,
-    /// The namespace's path when the chain was applied; for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub netns: Option<PathBuf>,
-    /// The mode.
-    pub mode: Mode,
-    /// The programs, in the order in which they run. Never empty.
-    pub programs: Vec<RecordedProgram>,
-    /// SHA-256 of the kernel's BTF that the programs were relocated against.
-    pub kernel: Digest,
-    /// The version of the generated instructions that join the programs.
-    pub glue: u32,
-}
-
-/// One program of a recorded chain.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RecordedProgram {
-    /// Its name in the set.
-    pub name: ProgramName,
-    /// SHA-256 of its object.
-    pub object: Digest,
-    /// The function.
-    pub entry: String,
-    /// SHA-256 over the globals that the manifest sets, host facts filled in.
-    pub globals: Digest,
-    /// The verdicts after which the chain goes on.
-    pub proceed_on: ProceedOn,
-    /// The version of the bundle that it came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<Tag>,
-    /// The keys that vouched for it when it was applied, by the policy's names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub signers: Vec<KeyName>,
-}
-
-impl Record {
-    /// Whether `self` and `other` run the same instructions over the same data. See the type for what counts.
-    pub fn is_same_chain(&self, other: &Self) -> bool {
-        let last = self.programs.len().saturating_sub(1);
-        (self.hook, self.kernel, self.glue, self.programs.len())
-            == (other.hook, other.kernel, other.glue, other.programs.len())
-            && self.programs.iter().zip(&other.programs).enumerate().all(|(at, (a, b))| {
-                (&a.name, a.object, &a.entry, a.globals) == (&b.name, b.object, &b.entry, b.globals)
-                    && (at == last || a.proceed_on == b.proceed_on)
-            })
     }
 }
 

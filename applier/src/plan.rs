@@ -265,6 +265,8 @@ pub enum Note {
     },
     /// Its globals have other values.
     GlobalsChanged,
+    /// It uses other maps: one became shared or private, or the bundle declares others.
+    MapsChanged,
     /// The chain goes on after other verdicts.
     ProceedOnChanged {
         /// The old ones, by name.

@@ -158,4 +158,96 @@ device, CPU and socket maps).";
 "A chain without programs can't be attached: there would be no verdict. The manifest's check refuses it; this one came from elsewhere.
 
 Name at least one program under the chain's `programs:`, or remove the chain.";
+
+    NO_INTERFACE = "A301", Failed, "an interface that a chain names doesn't exist",
+"A chain lists an interface by its full name, and this host has no interface of that name in the chain's
+network namespace. A chain that is silently left out would be a filter that doesn't filter, so the whole
+run is refused and nothing is changed.
+
+Bring the interface up first, or correct the name. Where the interface may come later, write a pattern
+(`eth0*`): a pattern that matches nothing is a warning, and the chain waits for the next `apply`.";
+    NO_NAMESPACE = "A302", Failed, "a chain's network namespace doesn't exist",
+"`netns:` names a path that leads to no network namespace on this host. `ip netns add NAME` makes one at
+`/run/netns/NAME`; a container's is at `/proc/PID/ns/net`.
+
+Make it, or correct the path.";
+    HOOK_CLAIMED_TWICE = "A303", Usage, "two chains want the same hook of the same interface",
+"A set has at most one chain at each hook of each interface, so that the order in which programs run stands in one
+place. Two of its chains match the same interface here, usually because two patterns overlap, or because two
+paths lead to one network namespace.
+
+Make the patterns narrower, or put the programs into one chain in the order in which they should run.";
+    MAPS_DISAGREE = "A304", Failed, "programs that share a map declare it differently",
+"The manifest's `maps:` (or `LIBBPF_PIN_BY_NAME` in an object) says that these programs share one map, but their
+objects declare it with another type, key, value, size or layout. Connecting them would let one program read the
+other's bytes as something that they are not.
+
+Build both against one header. If they aren't meant to share it, take the map out of `maps:`: then each
+program has its own.";
+    MAP_WITHOUT_ENTRIES = "A305", Failed, "nothing says how many entries a map has",
+"The object leaves `max_entries` at 0, which the kernel refuses for this type of map, and the manifest doesn't fill it in.
+
+Set it in the source, or list the map under `maps:` with `max_entries`.";
+    SHARED_MAP_UNKNOWN = "A306", Failed, "`maps:` lists a map that no program declares",
+"An entry of `maps:` makes the programs that declare a map of that name share it. No program of the set does: the name is
+misspelt, or the map was renamed or optimised away. Left alone, programs that should share state would each have
+their own, and nobody would notice.
+
+Correct the name, or remove the entry. `bpfkit inspect` lists the maps of each program.";
+    MAP_NAME_UNUSABLE = "A307", Failed, "an object has a map with an unusable name",
+"A map's name becomes a path under `/sys/fs/bpf/bpfkit`. This one is no C identifier, so it could name a file outside
+the set's own directory. No compiler makes such a name: the object was written by hand or tampered with.
+
+Find out where the object comes from. If it is yours, rename the map.";
+    INTERFACE_PATTERN = "A308", Usage, "a pattern for interfaces can't be read",
+"`interfaces:` takes names and patterns. In a pattern `*` stands for anything, `?` for one character, `[a-z]` for one of
+some and `{a,b}` for alternatives. This one isn't complete, often because of a bracket that isn't closed.
+
+Correct the pattern.";
+    HOST_TEMPLATE = "A309", Usage, "a template can't be filled in on this host",
+"The interfaces, `netns:` and globals of a bundle may hold templates over `host.…`, which are filled in on
+the host that applies. This one names something that the host doesn't have, or fails for another reason.
+
+The hosts' facts are `host.name`, `host.arch` and `host.kernel`; everything else comes from `vars:`.";
+    CHAIN_UNRUNNABLE = "A310", Failed, "a chain can't run as the bundle has it",
+"The chain is empty, names a program that the bundle doesn't hold, or names one whose type the hook can't run. `bpfkit check`
+and `bpfkit bundle` refuse such a chain, so this bundle was made by something else, or the manifest was changed
+since the bundle was made.
+
+Bundle the set again.";
+    XDP_TAKEN = "A320", Failed, "somebody else's program holds the hook",
+"XDP runs one program per interface, and somebody else's is attached. Replacing it would take down whatever it does,
+so bpfkit never does that: the message names the program and what is known of its owner.
+
+Detach it with the tool that attached it (`ip link set dev IF xdp off`, `xdp-loader unload`, Cilium's
+configuration), or take the interface out of the chain.";
+    SET_HOLDS_HOOK = "A321", Failed, "another set holds the hook",
+"XDP runs one program per interface, and another bpfkit set has its chain there. Two sets can't share the hook, since nobody would say in
+which order their programs run.
+
+Put the programs into one set, or remove the other one: `bpfkit remove NAME`.";
+    FOREIGN_REFUSED = "A322", Failed, "strangers are at the hook, and the manifest refuses them",
+"The chain says `foreign: refuse`, and somebody else has a program attached at the same hook. The message names each with
+what is known of its owner.
+
+Detach them with the tool that attached them, or say `foreign: keep`: then the chain goes first and they
+run after it.";
+    MODE_NEEDS_GAP = "A323", Failed, "XDP's mode can't be changed without a gap",
+"The chain is live in one mode and the manifest asks for the other. The kernel allows one XDP mode per interface at a time, so the old
+chain has to go before the new one can come, and packets in between meet no chain at all. bpfkit
+doesn't do that behind your back.
+
+Keep the mode. To change it anyway, take the chain down first (`bpfkit remove NAME`, or the chain out of the manifest
+and `bpfkit apply`) and apply again: that is the gap, at a time of your choosing.";
+    MAP_SHAPE_CHANGED = "A324", Failed, "a live map has another shape than the programs declare now",
+"The map's contents are kept over upgrades. The new programs declare it with another type, key, value, number of entries, flags or
+layout, so the old contents don't fit. Throwing them away is a decision for you: blocked addresses, counters and
+limits may be in there. Nothing was changed.
+
+Restore the old shape; or give the map a new name, and the old one is unpinned when no program needs it; or, if its
+contents may go, `bpfkit remove NAME` and apply again.";
+    HOOK_FULL = "A325", Failed, "the hook holds as many programs as the kernel allows",
+"tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
+
+Detach some of them with the tools that attached them; `bpftool net show` lists them.";
 }
