@@ -71,7 +71,7 @@ impl DesiredProblem {
             Self::NobodyDeclares { .. } => Code::SHARED_MAP_UNKNOWN,
             Self::BadMapName { .. } => Code::MAP_NAME_UNUSABLE,
             Self::BadPattern { .. } => Code::INTERFACE_PATTERN,
-            Self::Template { .. } => Code::HOST_TEMPLATE,
+            Self::Template { .. } => Code::HOST_TEMPLATE_FAILED,
             Self::EmptyChain { .. } | Self::NotInBundle { .. } | Self::WrongType { .. } => Code::CHAIN_UNRUNNABLE,
         }
     }

@@ -204,7 +204,7 @@ Find out where the object comes from. If it is yours, rename the map.";
 some and `{a,b}` for alternatives. This one isn't complete, often because of a bracket that isn't closed.
 
 Correct the pattern.";
-    HOST_TEMPLATE = "A309", Usage, "a template can't be filled in on this host",
+    HOST_TEMPLATE_FAILED = "A309", Usage, "a template can't be filled in on this host",
 "The interfaces, `netns:` and globals of a bundle may hold templates over `host.…`, which are filled in on
 the host that applies. This one names something that the host doesn't have, or fails for another reason.
 
