@@ -146,13 +146,22 @@ mod tests {
 
     #[test]
     fn codes_are_unique_ordered_well_formed_and_explained() {
-        let tables = [("M", manifest::CODES), ("C", compile::CODES), ("B", bundle::CODES), ("T", trust::CODES), ("A", apply::CODES)];
+        let tables = [
+            ("M", manifest::CODES),
+            ("C", compile::CODES),
+            ("B", bundle::CODES),
+            ("T", trust::CODES),
+            ("A", apply::CODES),
+        ];
         for (letter, table) in tables {
             let names: Vec<_> = table.iter().map(|c| c.as_str()).collect();
             assert!(names.windows(2).all(|w| w[0] < w[1]), "not ascending: {names:?}");
             for code in table {
                 let text = code.as_str();
-                assert!(text.starts_with(letter) && text.len() == 4 && text[1..].chars().all(|c| c.is_ascii_digit()), "{text}");
+                assert!(
+                    text.starts_with(letter) && text.len() == 4 && text[1..].chars().all(|c| c.is_ascii_digit()),
+                    "{text}"
+                );
                 assert!(code.explanation().len() > 80, "{text} is hardly explained");
                 assert!(!code.title().ends_with('.'), "{text}");
             }

@@ -4,6 +4,11 @@
 //! problem that it has, each with its code, its place and the next move. The
 //! types as written live in [`wire`]; nothing outside this module reads them.
 
+mod check;
+mod decode;
+mod scalar;
+pub mod wire;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
@@ -14,6 +19,9 @@ use crate::{
     reference::{Reference, Repo},
     trust::TrustBlock,
 };
+
+pub use check::{Checked, Overrides, check, check_policy, check_repos};
+pub use decode::{At, Mapping, nearest};
 
 /// A manifest that holds together.
 ///
@@ -123,4 +131,15 @@ pub struct ManifestTrust {
     pub block: TrustBlock,
     /// The files, by key name.
     pub files: BTreeMap<crate::names::KeyName, (PathBuf, Span)>,
+}
+
+/// The JSON Schema of a manifest (draft 2020-12), for editors: generated from the types in [`wire`].
+///
+/// `schemas/manifest.schema.json` is this text; a test keeps the two equal.
+pub fn json_schema() -> String {
+    let schema =
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<wire::Manifest>();
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
 }

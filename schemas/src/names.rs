@@ -140,9 +140,7 @@ fn c_identifier(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > 128 {
         return Err("it must have 1 to 128 characters");
     }
-    if text.starts_with(|c: char| c.is_ascii_digit())
-        || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    {
+    if text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err("it must be a C identifier");
     }
     Ok(())
@@ -152,8 +150,7 @@ fn tag(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > 128 {
         return Err("it must have 1 to 128 characters");
     }
-    if text.starts_with(['.', '-'])
-        || !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    if text.starts_with(['.', '-']) || !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
     {
         return Err("only letters, digits, `.`, `_` and `-` are allowed, and it starts with neither `.` nor `-`");
     }
@@ -176,7 +173,9 @@ fn repository(text: &str) -> Result<(), &'static str> {
         if !ends_well(part.chars().next()) || !ends_well(part.chars().last()) {
             return Err("each part of the path starts and ends with a lower-case letter or a digit");
         }
-        if !part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-')) || part.contains("..") {
+        if !part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-'))
+            || part.contains("..")
+        {
             return Err("the path may hold lower-case letters, digits, `.`, `_` and `-` alone");
         }
     }

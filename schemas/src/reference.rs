@@ -128,10 +128,16 @@ impl FromStr for RepoUrl {
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = |why: &'static str| BadName::new(text, "repo url", why);
         if let Some(dir) = text.strip_prefix("oci:") {
-            return if dir.is_empty() { Err(bad("`oci:` is followed by a directory")) } else { Ok(Self::Layout(dir.into())) };
+            return if dir.is_empty() {
+                Err(bad("`oci:` is followed by a directory"))
+            } else {
+                Ok(Self::Layout(dir.into()))
+            };
         }
         if text.contains("://") {
-            return Err(bad("write `host/path` without a scheme: registries are reached by https, and by http on loopback alone"));
+            return Err(bad(
+                "write `host/path` without a scheme: registries are reached by https, and by http on loopback alone",
+            ));
         }
         let host = text.split('/').next().unwrap_or_default();
         if !is_host(host) {
@@ -197,7 +203,11 @@ impl Reference {
         }
         match repos.iter().find(|repo| repo.name.as_str() == first) {
             Some(repo) => repo.url.join(below),
-            None => Err(BadName::new(path, "reference", format!("no repo is named `{first}`; a registry is written with its host (`registry.example/…`)"))),
+            None => Err(BadName::new(
+                path,
+                "reference",
+                format!("no repo is named `{first}`; a registry is written with its host (`registry.example/…`)"),
+            )),
         }
     }
 
@@ -241,7 +251,15 @@ mod tests {
 
     #[test]
     fn paths_that_climb_out_and_references_that_pick_nothing_are_refused() {
-        for text in ["here/../../etc:1", "here//x:1", "reg.example/x", "oci:", "oci::1", "reg.example/X:1", "reg.example/x@sha512:aa"] {
+        for text in [
+            "here/../../etc:1",
+            "here//x:1",
+            "reg.example/x",
+            "oci:",
+            "oci::1",
+            "reg.example/X:1",
+            "reg.example/x@sha512:aa",
+        ] {
             assert!(Reference::parse(text, &repos()).is_err(), "{text}");
         }
     }

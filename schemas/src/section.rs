@@ -287,7 +287,11 @@ mod tests {
         for line in lines {
             let [name, kind, attach] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
             let found = meaning(name).unwrap_or_else(|| panic!("{name} is unknown"));
-            assert_eq!((format!("{:?}", found.kind).as_str(), found.attach_type.to_string().as_str()), (kind, attach), "{name}");
+            assert_eq!(
+                (format!("{:?}", found.kind).as_str(), found.attach_type.to_string().as_str()),
+                (kind, attach),
+                "{name}"
+            );
         }
     }
 
@@ -296,7 +300,10 @@ mod tests {
         for row in TABLE {
             let name = row.name.trim_end_matches('+');
             let found = meaning(name).unwrap();
-            assert_eq!((found.family, found.kind, found.attach_type, found.extra), (name, row.kind, row.attach_type, None));
+            assert_eq!(
+                (found.family, found.kind, found.attach_type, found.extra),
+                (name, row.kind, row.attach_type, None)
+            );
             let below = format!("{name}/below");
             let is_family = row.name.ends_with('+');
             assert_eq!(meaning(&below).map(|found| found.extra), is_family.then_some(Some("below")), "{below}");
@@ -316,7 +323,19 @@ mod tests {
 
     #[test]
     fn names_that_libbpf_gave_up_mean_nothing() {
-        for name in ["xdp_ratelimit", "xdp/foo", "classifier/x", "tc/foo", "socket1", "kprobex", ".text", "", "?", "XDP", "xdp.frag"] {
+        for name in [
+            "xdp_ratelimit",
+            "xdp/foo",
+            "classifier/x",
+            "tc/foo",
+            "socket1",
+            "kprobex",
+            ".text",
+            "",
+            "?",
+            "XDP",
+            "xdp.frag",
+        ] {
             assert_eq!(meaning(name), None, "{name}");
         }
     }

@@ -5,5 +5,119 @@ super::codes! {
 "bpfkit compiles C with clang. It looks for `clang` and `clang-<version>` (newest first) on PATH,
 and needs version 15 or newer with the BPF target.
 
-Install one (`apt-get install clang-19`), or put it on PATH.";
+Install one (`apt-get install clang-19`), or put it on PATH. Hosts that only run `bpfkit apply` need
+no compiler.";
+    COMPILER_UNUSABLE = "C002", Failed, "clang can't be run",
+"A clang was found and chosen, and starting it failed or it was killed by a signal. The cause says
+which. Typical: a file that is not executable, a wrapper script that names a missing program, or the
+kernel's out-of-memory killer (then build with fewer jobs: `bpfkit build -j 1`).";
+    SOURCE_MISSING = "C010", Usage, "a program's file does not exist",
+"The manifest names a C source or an object that is not there. Paths are relative to the manifest's
+own folder, not to the folder that bpfkit was started in.
+
+Correct the path in the manifest, or add the file.";
+    PATH_LEAVES_PROJECT = "C011", Usage, "a path leads out of the manifest's folder",
+"Sources, objects and include folders must lie in the manifest's folder or below it, links included.
+A manifest may be somebody else's: this keeps it from pulling files of the machine that builds, a
+private key say, into an object that is then published. It also keeps builds repeatable, since
+another checkout would not have the file.
+
+Move the file into the project, or put the manifest further up.";
+    INPUT_UNREADABLE = "C012", Failed, "a file of the build can't be read",
+"The file exists but reading it failed; the cause is the system's own message. Usually permissions,
+or a folder where a file belongs.";
+    FLAG_REFUSED = "C020", Usage, "a compiler flag is not allowed",
+"`build.cflags` takes flags that choose warnings, macros, include folders, optimisation and language,
+and no others. A manifest can come from a repository that you don't trust yet, and clang has flags
+that run code (`-fplugin`, `-Xclang -load`, `-B`, `-wrapper`), read flags from elsewhere (`@file`,
+`--config`), write files (`-o`, `-MF`) or switch the target away. CVE-2026-24905 in another builder
+came in this way. bpfkit passes each flag as one argument without a shell, and only flags from a
+list.
+
+Allowed: `-W…` (but `-Wl,` `-Wa,` `-Wp,`), `-D…`, `-U…`, `-I<folder in the project>`, `-include<file
+in the project>`, `-O1` `-O2` `-O3` `-Os` `-Oz`, `-std=…`, `-mcpu=v1` to `-mcpu=v4`, `-pedantic`, `-w`
+and a few `-f…` that change code generation harmlessly (the help lists them).";
+    BTF_UNUSABLE = "C030", Failed, "the BTF that `vmlinux.h` is made from can't be used",
+"`build.btf` names a file that is neither raw BTF nor an ELF with a `.BTF` section, or one that is
+damaged or larger than bpfkit reads (64 MiB); or it says `host` and this kernel has no
+`/sys/kernel/btf/vmlinux` (it was built without CONFIG_DEBUG_INFO_BTF).
+
+Use `btf: default`, the kernel types that come with bpfkit, or copy `/sys/kernel/btf/vmlinux` from a
+machine that has it. With CO-RE the types need not be those of the kernel that runs the program.";
+    BTF_OF_ANOTHER_MACHINE = "C031", Usage, "`btf: host` can't serve another platform",
+"`build.btf: host` makes `vmlinux.h` from the kernel that runs the build, and `build.platforms` asks
+for an architecture that this machine doesn't have. Its registers and struct layouts differ, so
+programs that read them would be compiled against wrong types without any complaint.
+
+Use `btf: default`, or build each platform on a machine of its own.";
+    COMPILE_FAILED = "C040", Failed, "clang refused a program",
+"clang's own messages stand above this one, unabridged. Nothing was written for this program: the
+object of the last good build, if there is one, is still in place.
+
+Where a type or field is unknown, compare `build.btf`: `vmlinux.h` is made from that kernel's types.";
+    OUTPUT_UNWRITABLE = "C041", Failed, "the build's results can't be written",
+"bpfkit writes objects, headers and its memory of earlier builds under `.bpfkit` beside the manifest
+(`--target-dir` moves it). Each file is written under another name and renamed when complete, so
+what was there before is still whole. The cause is the system's own message: permissions, or a full
+disk.";
+    SOURCE_CHANGED = "C042", Failed, "a source changed while it was compiled",
+"A file that clang read was changed before the build was done, so nobody can say which version is in
+the object. The object was thrown away. Build again.";
+    OBJECT_WITHOUT_BTF = "C051", Usage, "an object has no BTF",
+"Without BTF (the `.BTF` section) bpfkit can't type maps and globals, CO-RE can't work, and the
+verifier can't name source lines. Objects that bpfkit compiles always have it; one named by
+`object:` was compiled without `-g`, or stripped of everything instead of DWARF alone.
+
+Compile it with `clang -g -O2 -target bpf`, and strip with `llvm-strip -g`.";
+    WRONG_ENDIAN = "C052", Usage, "an object has the wrong byte order or machine",
+"The platforms that bpfkit builds for run little-endian eBPF (bpfel). The object named by `object:`
+is big-endian, and every number in it would be read backwards; the kernel refuses it at load time,
+bpfkit does so now.
+
+Compile it with `-target bpfel`.";
+    OBJECT_HAS_NO_PROGRAM = "C053", Usage, "an object holds no program",
+"The object has no function in a program section, so there is nothing to attach. A function becomes
+an entry program by its section: `SEC(\"xdp\")`, `SEC(\"tc\")`. A `static` function is a subprogram and
+never an entry.";
+    ENTRY_UNKNOWN = "C054", Usage, "the object has no such program",
+"`entry:` names a function that the object doesn't have as an entry program. Entry programs are the
+global functions in program sections (`SEC(\"xdp\")`, `SEC(\"tc\")`); the message lists them.";
+    ENTRY_AMBIGUOUS = "C055", Usage, "the object has several programs and none is chosen",
+"A manifest's program is one function. Where an object has several, bpfkit takes the one that
+`entry:` names, else the one whose function has the program's own name; it never guesses by order.
+
+Add `entry: <function>`. To use several functions of one file, list the file several times with
+different `entry:`.";
+    TYPE_UNKNOWN = "C056", Usage, "the type of a program is not known",
+"What kind of program a function is follows from its section name, by libbpf's table (`xdp`, `tc`,
+`cgroup/connect4`). This section isn't in the table, as in older code (`classifier`, `xdp_prog`,
+`ingress`).
+
+Rename the section, or say `type: xdp` or `type: tc` in the manifest.";
+    TYPE_CONTRADICTED = "C057", Usage, "`type:` contradicts the object",
+"The manifest's `type:` says one thing and the section name of the function, by libbpf's table, says
+another. One of them is a mistake: a program that is verified as one type reads its context wrongly
+when it is attached as another.
+
+`type:` is for sections that say nothing. Remove it, or correct the section.";
+    TYPE_DOES_NOT_FIT = "C058", Usage, "a chain runs a program of another type",
+"Each hook calls one type of program: `xdp` calls xdp programs, `tc/ingress` and `tc/egress` call tc
+programs. Their contexts and verdicts differ (2 passes a packet in xdp and drops it in tc), so the
+kernel refuses a mix, and bpfkit says so before anything is bundled.";
+    LICENSE_MISSING = "C059", Failed, "an object names no licence",
+"The kernel reads the `license` section, and helpers marked GPL-only (`bpf_trace_printk`, most
+tracing ones) are refused to programs without a GPL-compatible one. A chain is fused into one
+program only if all its programs are GPL-compatible or none calls such a helper.
+
+Add `char LICENSE[] SEC(\"license\") = \"GPL\";` or another of the kernel's licence strings.";
+    MAP_UNKNOWN = "C060", Usage, "no program has the map that `maps:` lists",
+"`maps:` shares maps between programs by their name in the objects. This one is in no object of the
+set, so the entry would do nothing: programs that were meant to share it would each have a private
+map of their own, and user space would look at the wrong one.
+
+Compare the spelling with the object's maps, which the message lists.";
+    GLOBAL_UNKNOWN = "C061", Usage, "the object has no such global variable",
+"`globals:` sets variables of the object before it is loaded. This name is not among them. A variable
+that the code never reads is removed by the compiler; one that may be set must be declared `const
+volatile` or be used in a way that the compiler can't see through.";
 }

@@ -1,0 +1,217 @@
+//! `chains:`: programs that exist, verdicts that the hook knows, one chain per hook of an interface.
+
+use std::collections::BTreeSet;
+
+use super::super::{
+    Program,
+    decode::{At, Context, nearest},
+    wire,
+};
+use crate::{
+    Code, Diagnostic,
+    chain::{Chain, HostText, Link},
+    hook::{Foreign, Hook, Mode, ProceedOn},
+    names::ProgramName,
+};
+
+pub(super) fn resolve(
+    wire: Option<&At<Vec<At<wire::Chain>>>>,
+    programs: &[Program],
+    names: &[ProgramName],
+    cx: &mut Context,
+) -> Vec<Chain> {
+    let mut chains: Vec<Chain> = Vec::new();
+    for chain in wire.into_iter().flat_map(|w| &w.value) {
+        if let Some(resolved) = one(chain, programs, names, cx) {
+            overlaps(&resolved, chain, &chains, cx);
+            chains.push(resolved);
+        }
+    }
+    if wire.is_some() {
+        let used: BTreeSet<_> = chains.iter().flat_map(|c| c.programs.iter().map(|l| l.program.clone())).collect();
+        for program in programs.iter().filter(|p| !used.contains(&p.name)) {
+            let warning = Diagnostic::warning(Code::UNUSED, format!("no chain runs the program `{}`", program.name))
+                .at(&cx.source().clone(), program.at, "declared here");
+            cx.report(warning);
+        }
+    }
+    chains
+}
+
+fn one(chain: &At<wire::Chain>, programs: &[Program], names: &[ProgramName], cx: &mut Context) -> Option<Chain> {
+    let At { value: wire, span } = chain;
+    let hook = wire.hook.value;
+    let mode = match &wire.mode {
+        Some(mode) if hook != Hook::Xdp => {
+            cx.report_at(Code::MODE_NOT_XDP, format!("`{hook}` has no mode"), mode.span, "only xdp has one");
+            Mode::default()
+        }
+        mode => mode.as_ref().map_or_else(Mode::default, |m| m.value),
+    };
+    let foreign = wire.foreign.as_ref().map_or_else(|| Foreign::default_for(hook), |f| f.value);
+    if let Some(at) = wire.foreign.as_ref().filter(|f| f.value == Foreign::Keep && hook.is_exclusive()) {
+        let problem = Diagnostic::error(
+            Code::FOREIGN_KEEP,
+            format!("`{hook}` holds one program alone, so a foreign one can't be kept"),
+        )
+        .at(&cx.source().clone(), at.span, "here")
+        .help("leave it out: `refuse` is the default on this hook");
+        cx.report(problem);
+    }
+    let interfaces = interfaces(wire, cx);
+    if let Some(netns) = &wire.netns
+        && !netns.value.0.starts_with('/')
+        && !crate::template::is_template(&netns.value.0)
+    {
+        cx.report_at(
+            Code::BAD_VALUE,
+            format!("`{}` is not an absolute path", netns.value.0),
+            netns.span,
+            "like /run/netns/edge",
+        );
+    }
+    let links = links(wire, programs, names, cx)?;
+    Some(Chain {
+        hook,
+        interfaces,
+        netns: wire.netns.as_ref().map(|n| n.value.clone()),
+        mode,
+        foreign,
+        programs: links,
+        at: *span,
+    })
+}
+
+fn interfaces(chain: &wire::Chain, cx: &mut Context) -> Vec<HostText> {
+    let wire = &chain.interfaces;
+    if wire.value.is_empty() && chain.whole {
+        cx.report_at(Code::BAD_VALUE, "a chain needs at least one interface", wire.span, "the list is empty");
+    }
+    for interface in &wire.value {
+        let text = &interface.value.0.0;
+        if crate::template::is_template(text) {
+            continue;
+        }
+        // IFNAMSIZ is 16 with the final NUL; `/` and blanks are refused by the kernel (dev_valid_name).
+        let plain = !text.contains(['*', '?', '[', '{']);
+        if text.contains('/')
+            || text.contains(char::is_whitespace)
+            || (plain && (text.len() > 15 || text == "." || text == ".."))
+        {
+            cx.report_at(
+                Code::BAD_VALUE,
+                format!("`{text}` can't be the name of an interface"),
+                interface.span,
+                "at most 15 characters, no `/`, no blanks",
+            );
+        } else if let Err(error) = globset::Glob::new(text) {
+            cx.report_at(Code::BAD_VALUE, format!("`{text}` is not a glob: {}", error.kind()), interface.span, "here");
+        }
+    }
+    wire.value.iter().map(|i| i.value.0.clone()).collect()
+}
+
+fn links(chain: &wire::Chain, programs: &[Program], names: &[ProgramName], cx: &mut Context) -> Option<Vec<Link>> {
+    let (hook, wire) = (chain.hook.value, &chain.programs);
+    if wire.value.is_empty() {
+        if !chain.whole {
+            return None;
+        }
+        cx.report_at(Code::BAD_VALUE, "a chain needs at least one program", wire.span, "the list is empty");
+        return None;
+    }
+    let mut seen: BTreeSet<&ProgramName> = BTreeSet::new();
+    let mut whole = true;
+    let mut links = Vec::new();
+    let last = wire.value.len() - 1;
+    for (index, link) in wire.value.iter().enumerate() {
+        let name = &link.value.program;
+        whole &= declared(hook, name, programs, names, cx);
+        if !seen.insert(&name.value) {
+            let problem =
+                Diagnostic::error(Code::DUPLICATE_NAME, format!("`{}` stands twice in this chain", name.value))
+                    .at(&cx.source().clone(), name.span, "again here")
+                    .help("to run it twice, declare it under two names");
+            cx.report(problem);
+        }
+        let proceed_on = match &link.value.proceed_on {
+            None => hook.default_proceed_on(),
+            Some(list) => {
+                let mut verdicts = Vec::new();
+                for verdict in &list.value {
+                    match hook.verdict(&verdict.value.0) {
+                        Ok(number) => verdicts.push(number),
+                        Err(error) => cx.report_at(Code::BAD_VALUE, error.to_string(), verdict.span, "here"),
+                    }
+                }
+                if verdicts.is_empty() && index != last {
+                    let warning =
+                        Diagnostic::warning(Code::UNUSED, format!("after `{}` the chain never goes on", name.value))
+                            .at(&cx.source().clone(), list.span, "no verdict proceeds");
+                    cx.report(warning);
+                }
+                ProceedOn::from_iter(verdicts)
+            }
+        };
+        links.push(Link { program: name.value.clone(), proceed_on, at: link.span });
+    }
+    whole.then_some(links)
+}
+
+fn declared(hook: Hook, name: &At<ProgramName>, programs: &[Program], names: &[ProgramName], cx: &mut Context) -> bool {
+    let Some(program) = programs.iter().find(|p| p.name == name.value) else {
+        if names.contains(&name.value) {
+            return false;
+        }
+        let problem = Diagnostic::error(
+            Code::UNDECLARED_PROGRAM,
+            format!("the chain at `{hook}` runs `{}`, which no program declares", name.value),
+        )
+        .at(&cx.source().clone(), name.span, "not under `programs`");
+        let near = nearest(name.value.as_str(), names.iter().map(ProgramName::as_str));
+        cx.report(match near {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => problem,
+        });
+        return false;
+    };
+    if let Some(kind) = program.kind
+        && kind != hook.program_type()
+    {
+        let problem = Diagnostic::error(
+            Code::BAD_VALUE,
+            format!("`{}` is declared as `{kind}`, and `{hook}` runs `{}` programs", program.name, hook.program_type()),
+        )
+        .at(&cx.source().clone(), name.span, "used here");
+        cx.report(problem);
+        return false;
+    }
+    true
+}
+
+/// Finds chains that claim one hook of one interface by the same text. Globs that overlap only in
+/// what they match are found where interfaces are known, by the applier.
+fn overlaps(chain: &Chain, wire: &At<wire::Chain>, others: &[Chain], cx: &mut Context) {
+    for other in others.iter().filter(|o| o.hook == chain.hook && o.netns == chain.netns) {
+        for interface in &wire.value.interfaces.value {
+            if other.interfaces.iter().any(|text| covers(&text.0, &interface.value.0.0)) {
+                let problem = Diagnostic::error(
+                    Code::CHAIN_OVERLAP,
+                    format!("two chains claim `{}` of `{}`", chain.hook, interface.value.0.0),
+                )
+                .at(&cx.source().clone(), interface.span, "claimed again here")
+                .at(&cx.source().clone(), other.at, "the other chain");
+                cx.report(problem);
+            }
+        }
+    }
+}
+
+/// Whether one interface text surely matches the other: equal, or a glob over a plain name, either way round.
+fn covers(a: &str, b: &str) -> bool {
+    let matches = |glob: &str, name: &str| {
+        !name.contains(['*', '?', '[', '{'])
+            && globset::Glob::new(glob).is_ok_and(|g| g.compile_matcher().is_match(name))
+    };
+    a == b || (!crate::template::is_template(a) && !crate::template::is_template(b) && (matches(a, b) || matches(b, a)))
+}
