@@ -9,10 +9,13 @@
 //! # The bytes
 //!
 //! `bpfkit\0\0`, the format as a little-endian `u32`, the length of the JSON as
-//! another, the JSON, then zeros to a multiple of eight. A reader takes one format
-//! only, and the JSON only in the one spelling that [`Record::encode`] writes, so
-//! that two different byte strings are never one record. Anything else is somebody
-//! else's map or a damaged one: an error, never a panic, and never believed in part.
+//! another, the JSON of a [`Stored`], then zeros to a multiple of eight. A reader
+//! takes one format only, and the JSON only in the one spelling that
+//! [`Stored::encode`] writes, so that two different byte strings are never one
+//! record. Anything else is somebody else's map or a damaged one: an error, never a
+//! panic, and never believed in part.
+
+use std::collections::BTreeMap;
 
 use bpfkit_schemas::{
     hook::{Hook, Mode, ProceedOn},
@@ -21,7 +24,7 @@ use bpfkit_schemas::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::live::MapKey;
+use crate::live::{MapId, MapKey};
 
 /// The record map's name.
 pub const MAP_NAME: &str = "bpfkit_record";
@@ -116,8 +119,32 @@ pub enum RecordError {
     TooLong(usize),
 }
 
-impl Record {
-    /// The record's bytes, a multiple of eight.
+/// What the record map holds: the record, and which of the kernel's maps are which of the record's.
+///
+/// The ids are no part of the [`Record`], since they are of one load: they let maps
+/// whose pins were removed be found again through the chains that use them.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// What the chain says about itself.
+    pub record: Record,
+    /// The kernel's ids of the maps of [`Record::map_keys`], in that order.
+    ids: Vec<u32>,
+}
+
+impl Stored {
+    /// Joins a record with the ids of its maps; `None` where one is missing.
+    pub fn new(record: Record, maps: &BTreeMap<MapKey, MapId>) -> Option<Self> {
+        let ids = record.map_keys().iter().map(|key| maps.get(key).map(|id| id.0)).collect::<Option<_>>()?;
+        Some(Self { record, ids })
+    }
+
+    /// The ids of the maps, by key.
+    pub fn maps(&self) -> BTreeMap<MapKey, MapId> {
+        self.record.map_keys().into_iter().zip(self.ids.iter().copied().map(MapId)).collect()
+    }
+
+    /// The bytes, a multiple of eight.
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
         let json = serde_json::to_vec(self).map_err(|error| RecordError::Damaged(error.to_string()))?;
         let total = (HEADER + json.len()).next_multiple_of(8);
@@ -132,7 +159,7 @@ impl Record {
         Ok(bytes)
     }
 
-    /// Reads what [`Record::encode`] wrote. The bytes may be anybody's.
+    /// Reads what [`Stored::encode`] wrote. The bytes may be anybody's.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         if bytes.len() > MAX_BYTES {
             return Err(RecordError::TooLong(bytes.len()));
@@ -150,13 +177,18 @@ impl Record {
         let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("it ends early"))?;
         let length = u32::from_le_bytes(*length) as usize;
         let json = rest.get(..length).ok_or_else(|| damaged("it ends early"))?;
-        let record: Self = serde_json::from_slice(json).map_err(|error| RecordError::Damaged(error.to_string()))?;
-        if record.encode()? != bytes {
+        let stored: Self = serde_json::from_slice(json).map_err(|error| RecordError::Damaged(error.to_string()))?;
+        if stored.ids.len() != stored.record.map_keys().len() {
+            return Err(damaged("it has other maps than ids"));
+        }
+        if stored.encode()? != bytes {
             return Err(damaged("it is not in the spelling of its writer"));
         }
-        Ok(record)
+        Ok(stored)
     }
+}
 
+impl Record {
     /// Whether the two chains run the same instructions, with the same maps, at the same kind of hook.
     ///
     /// Leaves out what is only said about them: where the set came from and what the
@@ -223,33 +255,47 @@ mod tests {
         }
     }
 
+    fn stored() -> Stored {
+        let keys = record().map_keys();
+        Stored::new(record(), &keys.into_iter().zip((7..).map(MapId)).collect()).unwrap()
+    }
+
     #[test]
     fn a_record_survives_its_bytes() {
-        let bytes = record().encode().unwrap();
+        let bytes = stored().encode().unwrap();
         assert_eq!(bytes.len() % 8, 0);
-        assert_eq!(Record::decode(&bytes).unwrap(), record());
+        assert_eq!(Stored::decode(&bytes).unwrap(), stored());
+        let maps: Vec<_> = stored().maps().into_iter().map(|(key, id)| format!("{key} {id}")).collect();
+        assert_eq!(maps, ["blocklist 7", "guard/.bss 8", "meter/.bss 9"]);
+    }
+
+    #[test]
+    fn a_record_without_the_id_of_one_of_its_maps_is_not_made_and_not_read() {
+        assert_eq!(Stored::new(record(), &BTreeMap::new()), None);
+        let short = Stored { ids: vec![1], ..stored() };
+        assert!(matches!(Stored::decode(&short.encode().unwrap()), Err(RecordError::Damaged(_))));
     }
 
     #[test]
     fn another_format_is_named_and_another_magic_is_foreign() {
-        let mut bytes = record().encode().unwrap();
+        let mut bytes = stored().encode().unwrap();
         bytes[8] = 2;
-        assert_eq!(Record::decode(&bytes), Err(RecordError::Format(2)));
+        assert_eq!(Stored::decode(&bytes), Err(RecordError::Format(2)));
         bytes[0] = b'x';
-        assert_eq!(Record::decode(&bytes), Err(RecordError::Foreign));
-        assert_eq!(Record::decode(&[]), Err(RecordError::Foreign));
+        assert_eq!(Stored::decode(&bytes), Err(RecordError::Foreign));
+        assert_eq!(Stored::decode(&[]), Err(RecordError::Foreign));
     }
 
     #[test]
     fn every_truncation_and_every_changed_byte_is_an_error_or_another_record() {
-        let whole = record().encode().unwrap();
+        let whole = stored().encode().unwrap();
         for end in 0..whole.len() {
-            assert!(Record::decode(&whole[..end]).is_err(), "{end}");
+            assert!(Stored::decode(&whole[..end]).is_err(), "{end}");
         }
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x20;
-            assert!(Record::decode(&bytes) != Ok(record()), "{at}");
+            assert!(Stored::decode(&bytes) != Ok(stored()), "{at}");
         }
     }
 
@@ -263,21 +309,21 @@ mod tests {
             bytes.resize(bytes.len().next_multiple_of(8), 0);
             bytes
         };
-        let json = serde_json::to_string(&record()).unwrap();
-        assert!(Record::decode(&encode(&json)).is_ok());
-        assert!(Record::decode(&encode(&json.replacen('{', "{\"x\":1,", 1))).is_err());
-        assert!(Record::decode(&encode(&json.replacen('{', "{ ", 1))).is_err());
+        let json = serde_json::to_string(&stored()).unwrap();
+        assert!(Stored::decode(&encode(&json)).is_ok());
+        assert!(Stored::decode(&encode(&json.replacen('{', "{\"x\":1,", 1))).is_err());
+        assert!(Stored::decode(&encode(&json.replacen('{', "{ ", 1))).is_err());
         let mut longer = encode(&json);
         longer.extend([0; 8]);
-        assert!(Record::decode(&longer).is_err());
+        assert!(Stored::decode(&longer).is_err());
     }
 
     #[test]
     fn a_record_that_is_too_long_is_refused_by_both_sides() {
-        let mut record = record();
-        record.source.signers = vec!["x".repeat(MAX_BYTES)];
-        assert!(matches!(record.encode(), Err(RecordError::TooLong(_))));
-        assert!(matches!(Record::decode(&vec![0; MAX_BYTES + 8]), Err(RecordError::TooLong(_))));
+        let mut stored = stored();
+        stored.record.source.signers = vec!["x".repeat(MAX_BYTES)];
+        assert!(matches!(stored.encode(), Err(RecordError::TooLong(_))));
+        assert!(matches!(Stored::decode(&vec![0; MAX_BYTES + 8]), Err(RecordError::TooLong(_))));
     }
 
     #[test]
@@ -316,11 +362,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(tail in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Record::decode(&tail);
+            let _ = Stored::decode(&tail);
             let mut bytes = MAGIC.to_vec();
             bytes.extend(FORMAT.to_le_bytes());
             bytes.extend(tail);
-            let _ = Record::decode(&bytes);
+            let _ = Stored::decode(&bytes);
         }
     }
 }

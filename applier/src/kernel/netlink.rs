@@ -1,0 +1,201 @@
+//! The interfaces of a network namespace and the XDP programs on them: one `RTM_GETLINK` dump.
+//!
+//! Only the three attributes that are needed are looked at, by hand: a reader of
+//! whole messages fails on the first attribute that a newer kernel lengthens.
+//! Layouts are those of `linux/rtnetlink.h` and `linux/if_link.h`.
+
+use std::{collections::BTreeMap, io};
+
+use netlink_packet_core::{NetlinkBuffer, NlasIterator};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::error::KernelError;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_DUMP: u16 = 0x300;
+/// Bytes of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_XDP: u16 = 43;
+/// Leaves the counters out (`RTEXT_FILTER_SKIP_STATS`).
+const SKIP_STATS: u32 = 1 << 3;
+const IFLA_XDP_DRV_PROG_ID: u16 = 5;
+const IFLA_XDP_SKB_PROG_ID: u16 = 6;
+const IFLA_XDP_HW_PROG_ID: u16 = 7;
+
+/// An interface, and the ids of the XDP programs that run on it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Interface {
+    /// Its name.
+    pub(crate) name: String,
+    /// In the driver.
+    pub(crate) native: Option<u32>,
+    /// In the stack.
+    pub(crate) generic: Option<u32>,
+    /// On the card.
+    pub(crate) offloaded: Option<u32>,
+}
+
+/// Lists the interfaces of the calling thread's network namespace, by index.
+pub(crate) fn interfaces() -> Result<BTreeMap<u32, Interface>, KernelError> {
+    dump().map_err(|source| KernelError::call("listing the interfaces", source))
+}
+
+fn dump() -> io::Result<BTreeMap<u32, Interface>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(&request(), 0)?;
+
+    let mut found = BTreeMap::new();
+    loop {
+        let (datagram, from) = socket.recv_from_full()?;
+        // Other processes can send to our port; only the kernel has number 0.
+        if from.port_number() == 0 && read(&datagram, &mut found)? == Progress::Done {
+            return Ok(found);
+        }
+    }
+}
+
+fn request() -> Vec<u8> {
+    let mut message = Vec::with_capacity(40);
+    message.extend(40_u32.to_ne_bytes());
+    message.extend(RTM_GETLINK.to_ne_bytes());
+    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message.extend([0; 8]); // sequence and port number
+    message.extend([0; IFINFOMSG]);
+    message.extend(8_u16.to_ne_bytes());
+    message.extend(IFLA_EXT_MASK.to_ne_bytes());
+    message.extend(SKIP_STATS.to_ne_bytes());
+    message
+}
+
+#[derive(Debug, Eq, PartialEq)]
+enum Progress {
+    More,
+    Done,
+}
+
+/// Reads one datagram's messages into `found`.
+fn read(mut datagram: &[u8], found: &mut BTreeMap<u32, Interface>) -> io::Result<Progress> {
+    while !datagram.is_empty() {
+        let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
+        let payload = message.payload();
+        match message.message_type() {
+            NLMSG_DONE => return Ok(Progress::Done),
+            NLMSG_ERROR => {
+                return Err(match number(payload) {
+                    Some(errno) => io::Error::from_raw_os_error(errno.cast_signed().wrapping_neg()),
+                    None => io::Error::other("a short netlink error"),
+                });
+            }
+            RTM_NEWLINK => {
+                if let Some((index, interface)) = link(payload) {
+                    found.insert(index, interface);
+                }
+            }
+            _ => {}
+        }
+        // Messages are padded to four bytes; the last one of a datagram may lack the padding.
+        let length = (message.length() as usize).next_multiple_of(4);
+        datagram = datagram.get(length..).unwrap_or_default();
+    }
+    Ok(Progress::More)
+}
+
+fn link(payload: &[u8]) -> Option<(u32, Interface)> {
+    let index = number(payload.get(4..)?)?;
+    let mut interface = Interface::default();
+    for attribute in NlasIterator::new(payload.get(IFINFOMSG..)?).map_while(Result::ok) {
+        match attribute.kind() {
+            IFLA_IFNAME => {
+                let name = attribute.value();
+                interface.name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name)).into_owned();
+            }
+            IFLA_XDP => xdp(attribute.value(), &mut interface),
+            _ => {}
+        }
+    }
+    Some((index, interface))
+}
+
+fn xdp(nested: &[u8], interface: &mut Interface) {
+    for attribute in NlasIterator::new(nested).map_while(Result::ok) {
+        let slot = match attribute.kind() {
+            IFLA_XDP_DRV_PROG_ID => &mut interface.native,
+            IFLA_XDP_SKB_PROG_ID => &mut interface.generic,
+            IFLA_XDP_HW_PROG_ID => &mut interface.offloaded,
+            _ => continue,
+        };
+        *slot = number(attribute.value()).filter(|id| *id != 0);
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|four| u32::from_ne_bytes(*four))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One attribute: length, type, value, padding.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(u16::try_from(value.len() + 4).unwrap().to_ne_bytes());
+        out.extend(kind.to_ne_bytes());
+        out.extend(value);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
+
+    fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(u32::try_from(payload.len() + 16).unwrap().to_ne_bytes());
+        out.extend(kind.to_ne_bytes());
+        out.extend([0; 10]);
+        out.extend(payload);
+        out
+    }
+
+    fn new_link(index: u32, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let mut payload = vec![0; 4];
+        payload.extend(index.to_ne_bytes());
+        payload.extend([0; 8]);
+        payload.extend(attributes.concat());
+        message(RTM_NEWLINK, &payload)
+    }
+
+    #[test]
+    fn names_and_both_modes_are_read() {
+        let ids = [attribute(IFLA_XDP_DRV_PROG_ID, &7_u32.to_ne_bytes()), attribute(IFLA_XDP_SKB_PROG_ID, &9_u32.to_ne_bytes())];
+        let mut datagram = new_link(3, &[attribute(IFLA_IFNAME, b"eth0\0"), attribute(IFLA_XDP, &ids.concat())]);
+        datagram.extend(new_link(4, &[attribute(IFLA_IFNAME, b"eth1\0")]));
+        let mut found = BTreeMap::new();
+        assert_eq!(read(&datagram, &mut found).unwrap(), Progress::More);
+        assert_eq!(found[&3], Interface { name: "eth0".into(), native: Some(7), generic: Some(9), offloaded: None });
+        assert_eq!(found[&4].name, "eth1");
+        assert_eq!(read(&message(NLMSG_DONE, &[0; 4]), &mut found).unwrap(), Progress::Done);
+    }
+
+    #[test]
+    fn an_error_and_a_torn_datagram_are_errors() {
+        let mut found = BTreeMap::new();
+        let error = read(&message(NLMSG_ERROR, &(-1_i32).to_ne_bytes()), &mut found).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        let whole = new_link(3, &[attribute(IFLA_IFNAME, b"eth0\0")]);
+        for end in 1..whole.len() {
+            assert!(read(&whole[..end], &mut found).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_a_loopback() {
+        assert!(interfaces().unwrap().values().any(|interface| interface.name == "lo"));
+    }
+}

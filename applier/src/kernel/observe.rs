@@ -1,0 +1,281 @@
+//! Takes a [`LiveState`] from the host: what one set has in the kernel, and who else is at its hooks.
+//!
+//! Looks and changes nothing: no file is made, no program loaded, not even to
+//! find out what the kernel can do. It takes no lock either, so what it says may be
+//! old by the time it is read; every change is compared by the kernel with what was
+//! seen here.
+//!
+//! A chain is the set's if its link is pinned in the set's directory or if its
+//! program is bound to a record that names the set, so neither a removed pin nor a
+//! removed record hides it.
+
+mod owner;
+mod pins;
+pub(in crate::kernel) mod places;
+mod programs;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use bpfkit_schemas::{
+    hook::{Hook, Mode},
+    names::SetName,
+};
+
+use self::{
+    places::Place,
+    programs::{Programs, Seen},
+};
+use super::{
+    bpffs::SetDirectory,
+    error::KernelError,
+    sys::{self, LinkInfo},
+};
+use crate::{
+    live::{
+        Attachment, HeldBy, HookPoint, Interface, LinkId, LiveChain, LivePoint, LiveRecord, LiveState, MapId, Namespace,
+        OtherProgram, Owner, Pin, Presence, ProgramId,
+    },
+    record::Record,
+};
+
+/// Observes `set` on this host, and the hook points in `asked`.
+pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) -> Result<LiveState, KernelError> {
+    let pins = pins::read(&SetDirectory::new(bpffs, set))?;
+    let links = programs::links()?;
+    let mut programs = Programs::default();
+
+    let stray = stray(set, &links, &pins.links, &mut programs)?;
+    let mut points: BTreeSet<HookPoint> = asked.iter().map(|(interface, hook)| HookPoint::of(interface, *hook)).collect();
+    points.extend(pins.links.keys());
+    let paths = asked.iter().map(|(interface, _)| interface.namespace.path.clone()).collect();
+    let inodes: BTreeSet<u64> = points.iter().map(|point| point.namespace).collect();
+    // A link doesn't say in which namespace it is, so one without a pin is looked for in all.
+    let opened = places::open(&paths, |inode| !stray.is_empty() || inodes.contains(&inode))?;
+    for (inode, _) in &opened {
+        points.extend(stray.iter().map(|link| HookPoint { namespace: *inode, index: link.ifindex, hook: link.hook }));
+    }
+    let mut places = BTreeMap::new();
+    for (inode, (path, netns)) in opened {
+        places.insert(inode, places::visit(path, &netns, &points)?);
+    }
+
+    let mut observer = Observer { bpffs, set, links, places, programs };
+    let mut state = LiveState { set: set.clone(), points: BTreeMap::new(), maps: pins.maps, litter: pins.litter };
+    for point in points {
+        let pinned = pins.links.get(&point);
+        let asked = asked.iter().find(|(interface, hook)| HookPoint::of(interface, *hook) == point);
+        let kept = pins.records.get(&point).and_then(programs::read).and_then(Result::ok).map(|stored| stored.record);
+        let live = observer.point(&point, pinned, asked.map(|(interface, _)| interface), kept.as_ref())?;
+        // Points that were made up to look for strays count only where one was found.
+        if pinned.is_some() || asked.is_some() || live.ours.is_some() {
+            state.points.insert(point, live);
+        }
+    }
+    Ok(state)
+}
+
+/// A link of the set that isn't pinned in its directory.
+struct Stray {
+    ifindex: u32,
+    hook: Hook,
+}
+
+fn stray(
+    set: &SetName,
+    links: &BTreeMap<u32, LinkInfo>,
+    pinned: &BTreeMap<HookPoint, LinkInfo>,
+    programs: &mut Programs,
+) -> Result<Vec<Stray>, KernelError> {
+    let pinned: BTreeSet<u32> = pinned.values().map(|link| link.id).collect();
+    let mut found = Vec::new();
+    for link in links.values().filter(|link| link.ifindex != 0 && !pinned.contains(&link.id)) {
+        let Some(hook) = hook_of(link) else { continue };
+        if programs.see(link.program_id)?.is_some_and(|seen| set_of(seen) == Some(set)) {
+            found.push(Stray { ifindex: link.ifindex, hook });
+        }
+    }
+    Ok(found)
+}
+
+fn hook_of(link: &LinkInfo) -> Option<Hook> {
+    match (link.link_type, link.attach_type) {
+        (sys::LINK_TYPE_XDP, _) => Some(Hook::Xdp),
+        (sys::LINK_TYPE_TCX, sys::ATTACH_TCX_INGRESS) => Some(Hook::TcIngress),
+        (sys::LINK_TYPE_TCX, sys::ATTACH_TCX_EGRESS) => Some(Hook::TcEgress),
+        _ => None,
+    }
+}
+
+/// The set that a program's record names.
+fn set_of(seen: &Seen) -> Option<&SetName> {
+    match &seen.record {
+        Some(Ok(stored)) => Some(&stored.record.set),
+        _ => None,
+    }
+}
+
+struct Observer<'a> {
+    bpffs: &'a Path,
+    set: &'a SetName,
+    links: BTreeMap<u32, LinkInfo>,
+    places: BTreeMap<u64, Place>,
+    programs: Programs,
+}
+
+/// A program at a hook, in the order in which the kernel runs them.
+#[derive(Clone, Copy)]
+struct Attached {
+    program: u32,
+    link: Option<u32>,
+    mode: Option<Mode>,
+}
+
+impl Observer<'_> {
+    fn point(
+        &mut self,
+        point: &HookPoint,
+        pinned: Option<&LinkInfo>,
+        asked: Option<&Interface>,
+        kept: Option<&Record>,
+    ) -> Result<LivePoint, KernelError> {
+        let attached = self.attached(point);
+        let ours = match pinned {
+            Some(link) => Some(link.clone()),
+            None => self.unpinned(&attached)?,
+        };
+        let chain = match &ours {
+            Some(link) => Some(self.chain(point, link, pinned.is_some(), &attached)?),
+            None => None,
+        };
+        let mut others = Vec::new();
+        for one in &attached {
+            if ours.as_ref().is_none_or(|ours| ours.program_id != one.program) {
+                others.extend(self.other(*one)?);
+            }
+        }
+        let record = chain.as_ref().and_then(|chain| chain.record.read()).or(kept);
+        let (interface, presence) = self.interface(point, asked, record, ours.as_ref());
+        let revision = self.places.get(&point.namespace).and_then(|place| place.tcx.get(point)).map(|(at, _)| *at);
+        Ok(LivePoint { interface, presence, ours: chain, others, revision })
+    }
+
+    /// Who is at the hook.
+    fn attached(&self, point: &HookPoint) -> Vec<Attached> {
+        let Some(place) = self.places.get(&point.namespace) else { return Vec::new() };
+        if point.hook != Hook::Xdp {
+            let entries = place.tcx.get(point).map(|(_, entries)| entries.as_slice()).unwrap_or_default();
+            let link = |id: u32| (id != 0).then_some(id);
+            return entries
+                .iter()
+                .map(|entry| Attached { program: entry.program_id, link: link(entry.link_id), mode: None })
+                .collect();
+        }
+        let Some(interface) = place.interfaces.get(&point.index) else { return Vec::new() };
+        let slots = [
+            (interface.offloaded, None),
+            (interface.native, Some(Mode::Native)),
+            (interface.generic, Some(Mode::Generic)),
+        ];
+        slots
+            .into_iter()
+            .filter_map(|(program, mode)| {
+                let program = program?;
+                let held = |link: &&LinkInfo| {
+                    link.link_type == sys::LINK_TYPE_XDP && link.program_id == program && link.ifindex == point.index
+                };
+                Some(Attached { program, link: self.links.values().find(held).map(|link| link.id), mode })
+            })
+            .collect()
+    }
+
+    /// The set's own link among those who are at a hook, where none is pinned for it.
+    fn unpinned(&mut self, attached: &[Attached]) -> Result<Option<LinkInfo>, KernelError> {
+        for one in attached {
+            let Some(link) = one.link.and_then(|id| self.links.get(&id)) else { continue };
+            if self.programs.see(one.program)?.is_some_and(|seen| set_of(seen) == Some(self.set)) {
+                return Ok(Some(link.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn chain(
+        &mut self,
+        point: &HookPoint,
+        link: &LinkInfo,
+        pinned: bool,
+        attached: &[Attached],
+    ) -> Result<LiveChain, KernelError> {
+        let seen = self.programs.see(link.program_id)?;
+        let (record, maps) = match seen.map(|seen| (&seen.record, &seen.info.maps)) {
+            Some((Some(Ok(stored)), used)) => {
+                let maps = stored.maps().into_iter().filter(|(_, id): &(_, MapId)| used.contains(&id.0)).collect();
+                (LiveRecord::Read(Box::new(stored.record.clone())), maps)
+            }
+            Some((Some(Err(error)), _)) => (LiveRecord::Unreadable(error.to_string()), BTreeMap::new()),
+            Some((None, _)) => (LiveRecord::Unreadable("its program has none".to_owned()), BTreeMap::new()),
+            None => (LiveRecord::Unreadable("its program is gone".to_owned()), BTreeMap::new()),
+        };
+        let at = attached.iter().position(|one| one.program == link.program_id);
+        let recorded = record.read().map(|record| record.mode).unwrap_or_default();
+        let seen_mode = at.and_then(|at| attached.get(at)).and_then(|one| one.mode);
+        Ok(LiveChain {
+            link: LinkId(link.id),
+            program: ProgramId(link.program_id),
+            record,
+            attachment: if link.ifindex == 0 { Attachment::Detached } else { Attachment::Attached },
+            pin: if pinned { Pin::Pinned } else { Pin::Gone },
+            mode: if point.hook == Hook::Xdp { seen_mode.unwrap_or(recorded) } else { Mode::Native },
+            maps,
+            after: at.unwrap_or(0),
+        })
+    }
+
+    fn other(&mut self, one: Attached) -> Result<Option<OtherProgram>, KernelError> {
+        // A program that was replaced since the hook was read isn't there any more.
+        let Some(seen) = self.programs.see(one.program)? else { return Ok(None) };
+        let owner = match set_of(seen) {
+            Some(set) => Owner::Set(set.clone()),
+            None => Owner::Foreign(owner::describe(self.bpffs, seen, one.link)),
+        };
+        Ok(Some(OtherProgram {
+            id: ProgramId(one.program),
+            name: seen.info.name.clone(),
+            owner,
+            held_by: one.link.map_or(HeldBy::Netlink, |id| HeldBy::Link(LinkId(id))),
+            mode: one.mode,
+        }))
+    }
+
+    /// The interface as it is now, or as far as it is known where it is gone or in a namespace that has no name.
+    fn interface(
+        &self,
+        point: &HookPoint,
+        asked: Option<&Interface>,
+        record: Option<&Record>,
+        link: Option<&LinkInfo>,
+    ) -> (Interface, Presence) {
+        let place = self.places.get(&point.namespace);
+        let here = place.and_then(|place| place.interfaces.get(&point.index));
+        let name = here
+            .map(|interface| interface.name.clone())
+            .or_else(|| record.map(|record| record.interface.clone()))
+            .or_else(|| asked.map(|interface| interface.name.clone()))
+            .unwrap_or_else(|| format!("interface {}", point.index));
+        let namespace = match (asked, place) {
+            (Some(interface), _) => interface.namespace.clone(),
+            (None, Some(place)) => place.namespace.clone(),
+            (None, None) => Namespace { inode: point.namespace, path: None },
+        };
+        let presence = match (place, here) {
+            (Some(_), Some(_)) => Presence::Here,
+            // Nobody could look; the link knows.
+            (None, _) if link.is_some_and(|link| link.ifindex != 0) => Presence::Here,
+            _ => Presence::Gone,
+        };
+        (Interface { namespace, index: point.index, name }, presence)
+    }
+}

@@ -1,0 +1,91 @@
+//! Network namespaces as they are now: interfaces, XDP programs, tcx lists.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use bpfkit_schemas::hook::Hook;
+
+use crate::{
+    kernel::{
+        error::KernelError,
+        netlink,
+        netns::Netns,
+        sys::{self, TcxEntry},
+    },
+    live::{HookPoint, Namespace, Revision},
+};
+
+/// Where `ip netns add` puts namespaces.
+const NAMED: &str = "/run/netns";
+
+/// One namespace, as seen in one visit.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Which.
+    pub(super) namespace: Namespace,
+    /// Its interfaces.
+    pub(super) interfaces: BTreeMap<u32, netlink::Interface>,
+    /// The tcx hooks that were asked about and that exist.
+    pub(super) tcx: BTreeMap<HookPoint, (Revision, Vec<TcxEntry>)>,
+}
+
+/// Opens the namespaces that `paths` name, and of the named ones of the host those with an inode in `inodes`.
+///
+/// The process's own is always among them. One that the caller named must exist; the others may not.
+pub(super) fn open(
+    paths: &BTreeSet<Option<PathBuf>>,
+    wanted: impl Fn(u64) -> bool,
+) -> Result<BTreeMap<u64, (Option<PathBuf>, Netns)>, KernelError> {
+    let own = Netns::open(None)?;
+    let mut found = BTreeMap::from([(own.inode(), (None, own))]);
+    for path in paths.iter().flatten() {
+        let netns = Netns::open(Some(path))?;
+        found.entry(netns.inode()).or_insert_with(|| (Some(path.clone()), netns));
+    }
+    for (_, path) in super::pins::entries(Path::new(NAMED))? {
+        if let Ok(netns) = Netns::open(Some(&path))
+            && wanted(netns.inode())
+        {
+            found.entry(netns.inode()).or_insert_with(|| (Some(path), netns));
+        }
+    }
+    Ok(found)
+}
+
+/// Looks at one namespace: its interfaces, and the tcx hooks of those among `points` that lie in it.
+pub(super) fn visit(
+    path: Option<PathBuf>,
+    netns: &Netns,
+    points: &BTreeSet<HookPoint>,
+) -> Result<Place, KernelError> {
+    let inode = netns.inode();
+    netns.run(|| {
+        let interfaces = netlink::interfaces()?;
+        let mut tcx = BTreeMap::new();
+        for point in points.iter().filter(|point| point.namespace == inode && interfaces.contains_key(&point.index)) {
+            let Some(attach_type) = tcx_attach_type(point.hook) else { continue };
+            match sys::tcx_query(point.index, attach_type) {
+                Ok((revision, entries)) => {
+                    tcx.insert(*point, (Revision(revision), entries));
+                }
+                // The interface went away between the two calls.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                // Before Linux 6.6 there is no tcx: nothing is attached, and an attach will say so.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                Err(source) => return Err(KernelError::call(format!("asking who is at `{}`", point.hook), source)),
+            }
+        }
+        Ok(Place { namespace: Namespace { inode, path }, interfaces, tcx })
+    })
+}
+
+/// tcx's attach type of a hook; `None` for XDP.
+pub(in crate::kernel) fn tcx_attach_type(hook: Hook) -> Option<u32> {
+    match hook {
+        Hook::Xdp => None,
+        Hook::TcIngress => Some(sys::ATTACH_TCX_INGRESS),
+        Hook::TcEgress => Some(sys::ATTACH_TCX_EGRESS),
+    }
+}

@@ -1,0 +1,87 @@
+//! Programs and links of the whole host, by id: what they are and what their records say.
+
+use std::{collections::BTreeMap, io};
+
+use crate::{
+    kernel::{
+        error::KernelError,
+        sys::{self, LinkInfo, Map, ProgramInfo},
+    },
+    record::{MAP_NAME, MAX_BYTES, RecordError, Stored},
+};
+
+/// The most links that are looked at.
+const MAX_LINKS: usize = 1 << 20;
+
+/// The XDP and tcx links of the host, by id.
+pub(super) fn links() -> Result<BTreeMap<u32, LinkInfo>, KernelError> {
+    let mut found = BTreeMap::new();
+    let mut last = 0;
+    for _ in 0..MAX_LINKS {
+        let next = sys::next_link_id(last).map_err(|source| KernelError::call("listing the host's links", source))?;
+        let Some(id) = next else { break };
+        last = id;
+        // A link that is being made (EAGAIN) or went away (ENOENT) isn't there.
+        let Ok(link) = sys::link_by_id(id) else { continue };
+        let info = sys::link_info(&link).map_err(|source| KernelError::call("reading a link", source))?;
+        if matches!(info.link_type, sys::LINK_TYPE_XDP | sys::LINK_TYPE_TCX) {
+            found.insert(id, info);
+        }
+    }
+    Ok(found)
+}
+
+/// One program, and the record that it is bound to.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// What the kernel says.
+    pub(super) info: ProgramInfo,
+    /// What its record map says, where it has one.
+    pub(super) record: Option<Result<Stored, RecordError>>,
+}
+
+/// Programs that were looked at, each once.
+#[derive(Debug, Default)]
+pub(super) struct Programs(BTreeMap<u32, Option<Seen>>);
+
+impl Programs {
+    /// Looks at a program; `None` where it is gone.
+    pub(super) fn see(&mut self, id: u32) -> Result<Option<&Seen>, KernelError> {
+        if !self.0.contains_key(&id) {
+            let seen = see(id).map_err(|source| KernelError::call(format!("reading program {id}"), source))?;
+            self.0.insert(id, seen);
+        }
+        Ok(self.0.get(&id).and_then(Option::as_ref))
+    }
+}
+
+fn see(id: u32) -> io::Result<Option<Seen>> {
+    let program = match sys::prog_by_id(id) {
+        Ok(program) => program,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let info = sys::program_info(&program)?;
+    // PROG_BIND_MAP appends, so the record is the last map of ours.
+    let record = info.maps.iter().rev().find_map(|id| record(*id));
+    Ok(Some(Seen { info, record }))
+}
+
+fn record(id: u32) -> Option<Result<Stored, RecordError>> {
+    read(&sys::map_by_id(id).ok()?)
+}
+
+/// Reads a record map; `None` where the map is another one.
+pub(super) fn read(map: &Map) -> Option<Result<Stored, RecordError>> {
+    let info = sys::map_info(map).ok()?;
+    if info.name != MAP_NAME {
+        return None;
+    }
+    if info.value_size as usize > MAX_BYTES {
+        return Some(Err(RecordError::TooLong(info.value_size as usize)));
+    }
+    Some(match sys::array_lookup(map, 0) {
+        Ok(bytes) => Stored::decode(&bytes),
+        Err(error) => Err(RecordError::Damaged(error.to_string())),
+    })
+}

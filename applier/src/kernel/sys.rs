@@ -1,0 +1,530 @@
+//! `bpf(2)` itself: one function per command that bpfkit uses, safe to call with anything.
+//!
+//! The only file of the crate with `unsafe`. It turns slices, descriptors and
+//! numbers into the kernel's attribute structs and the kernel's answers into
+//! descriptors and numbers; errors are the bare `errno`, which [`super::error`]
+//! puts into words. It knows no hook, no chain and no path of ours.
+//!
+//! Each command sends the shortest attribute that holds the fields it needs: a
+//! kernel refuses (`E2BIG`) non-zero bytes beyond what it knows, and takes a shorter
+//! attribute as if zeros followed.
+
+mod attr;
+
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use attr::Command;
+
+/// A descriptor that is known to be a map.
+#[derive(Debug)]
+pub(crate) struct Map(OwnedFd);
+
+/// A descriptor that is known to be a program.
+#[derive(Debug)]
+pub(crate) struct Program(OwnedFd);
+
+/// A descriptor that is known to be a link.
+#[derive(Debug)]
+pub(crate) struct Link(OwnedFd);
+
+/// What was pinned under some name.
+#[derive(Debug)]
+pub(crate) enum Object {
+    Map(Map),
+    Program(Program),
+    Link(Link),
+}
+
+macro_rules! descriptors {
+    ($($name:ident),*) => {$(
+        impl AsFd for $name {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0.as_fd()
+            }
+        }
+    )*};
+}
+descriptors!(Map, Program, Link);
+
+/// `BPF_MAP_TYPE_ARRAY`.
+pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_F_RDONLY_PROG`: programs can't write the map.
+pub(crate) const F_RDONLY_PROG: u32 = 1 << 7;
+/// `BPF_LINK_TYPE_XDP`.
+pub(crate) const LINK_TYPE_XDP: u32 = 6;
+/// `BPF_LINK_TYPE_TCX`.
+pub(crate) const LINK_TYPE_TCX: u32 = 11;
+/// `BPF_XDP` of `enum bpf_attach_type`.
+pub(crate) const ATTACH_XDP: u32 = 37;
+/// `BPF_TCX_INGRESS` of `enum bpf_attach_type`.
+pub(crate) const ATTACH_TCX_INGRESS: u32 = 46;
+/// `BPF_TCX_EGRESS` of `enum bpf_attach_type`.
+pub(crate) const ATTACH_TCX_EGRESS: u32 = 47;
+/// `XDP_FLAGS_SKB_MODE` (`linux/if_link.h`).
+pub(crate) const XDP_SKB_MODE: u32 = 1 << 1;
+/// `XDP_FLAGS_DRV_MODE` (`linux/if_link.h`).
+pub(crate) const XDP_DRV_MODE: u32 = 1 << 2;
+/// `BPF_F_BEFORE`: with no neighbour named, the head of the list.
+pub(crate) const F_BEFORE: u32 = 1 << 3;
+/// `BPF_F_AFTER`: with no neighbour named, the tail of the list.
+pub(crate) const F_AFTER: u32 = 1 << 4;
+/// `BPF_F_ID`: the neighbour is named by id.
+pub(crate) const F_ID: u32 = 1 << 5;
+/// `BPF_F_LINK`: the neighbour is a link.
+pub(crate) const F_LINK: u32 = 1 << 13;
+/// `BPF_F_REPLACE`: the link update compares the old program.
+const F_REPLACE: u32 = 1 << 2;
+
+/// What `MAP_CREATE` is asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct MapSpec<'a> {
+    /// `enum bpf_map_type`.
+    pub(crate) map_type: u32,
+    /// Bytes of a key.
+    pub(crate) key_size: u32,
+    /// Bytes of a value.
+    pub(crate) value_size: u32,
+    /// Entries; bytes for a ring buffer.
+    pub(crate) max_entries: u32,
+    /// `BPF_F_*`.
+    pub(crate) flags: u32,
+    /// At most 15 bytes are kept.
+    pub(crate) name: &'a str,
+}
+
+/// `BPF_MAP_CREATE`.
+pub(crate) fn map_create(spec: &MapSpec<'_>) -> io::Result<Map> {
+    let mut attr = attr::MapCreate {
+        map_type: spec.map_type,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        map_flags: spec.flags,
+        map_name: object_name(spec.name),
+        ..attr::MapCreate::default()
+    };
+    // SAFETY: the attribute of MAP_CREATE; it holds no pointer, and the descriptor
+    // that comes back is new.
+    unsafe { bpf_fd(Command::MapCreate, &mut attr) }.map(Map)
+}
+
+/// `BPF_MAP_UPDATE_ELEM` on an array map: sets entry `index`.
+///
+/// `EINVAL` where the map isn't a plain array or `value` hasn't its value's size.
+pub(crate) fn array_update(map: &Map, index: u32, value: &[u8]) -> io::Result<()> {
+    if array_value_size(map)? != value.len() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let key = index.to_ne_bytes();
+    let mut attr =
+        attr::MapElem { map_fd: raw(map), key: address(&key), value: address(value), ..attr::MapElem::default() };
+    // SAFETY: an array's key has four bytes, as `key` has, and `value` was compared
+    // with the map's own value size; both live until the end of the function.
+    unsafe { bpf(Command::MapUpdateElem, &mut attr) }.map(drop)
+}
+
+/// `BPF_MAP_LOOKUP_ELEM` on an array map: reads entry `index`.
+///
+/// `EINVAL` where the map isn't a plain array.
+pub(crate) fn array_lookup(map: &Map, index: u32) -> io::Result<Vec<u8>> {
+    let mut value = vec![0; array_value_size(map)?];
+    let key = index.to_ne_bytes();
+    let mut attr = attr::MapElem {
+        map_fd: raw(map),
+        key: address(&key),
+        value: address_mut(&mut value),
+        ..attr::MapElem::default()
+    };
+    // SAFETY: an array's key has four bytes, as `key` has, and the kernel writes one
+    // value of the size that it stated, for which `value` has room.
+    unsafe { bpf(Command::MapLookupElem, &mut attr) }?;
+    Ok(value)
+}
+
+/// The number of bytes that the kernel reads and writes for a value of an array.
+/// Other types are refused: per-CPU maps copy more than their value size says.
+fn array_value_size(map: &Map) -> io::Result<usize> {
+    let info = map_info(map)?;
+    if info.map_type == MAP_TYPE_ARRAY && info.key_size == 4 {
+        Ok(info.value_size as usize)
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EINVAL))
+    }
+}
+
+/// `BPF_MAP_FREEZE` (Linux 5.2): user space can't write the map any more.
+pub(crate) fn map_freeze(map: &Map) -> io::Result<()> {
+    let mut attr = raw(map);
+    // SAFETY: the attribute of MAP_FREEZE is the map's descriptor alone.
+    unsafe { bpf(Command::MapFreeze, &mut attr) }.map(drop)
+}
+
+/// What `PROG_LOAD` is asked for.
+pub(crate) struct ProgramSpec<'a> {
+    /// `enum bpf_prog_type`.
+    pub(crate) program_type: u32,
+    /// The instructions, 8 bytes each.
+    pub(crate) instructions: &'a [u8],
+    /// The license.
+    pub(crate) license: &'a CStr,
+    /// At most 15 bytes are kept.
+    pub(crate) name: &'a str,
+    /// `BPF_F_*` of `PROG_LOAD`.
+    pub(crate) flags: u32,
+    /// `enum bpf_attach_type`, 0 where the type of program needs none.
+    pub(crate) attach_type: u32,
+}
+
+/// `BPF_PROG_LOAD`, with the verifier's words (at `level`) written to a buffer where there is one.
+///
+/// The kernel ends the log with a zero byte; with a buffer that is too small the
+/// call fails with `ENOSPC`.
+pub(crate) fn prog_load(spec: &ProgramSpec<'_>, log: Option<(u32, &mut [u8])>) -> io::Result<Program> {
+    let mut attr = attr::ProgLoad {
+        prog_type: spec.program_type,
+        insn_cnt: length(spec.instructions.len() / 8)?,
+        insns: address(spec.instructions),
+        license: path(spec.license),
+        prog_flags: spec.flags,
+        prog_name: object_name(spec.name),
+        expected_attach_type: spec.attach_type,
+        ..attr::ProgLoad::default()
+    };
+    if let Some((level, buffer)) = log {
+        attr.log_level = level;
+        attr.log_size = length(buffer.len())?;
+        attr.log_buf = address_mut(buffer);
+    }
+    // SAFETY: the attribute of PROG_LOAD. The kernel reads `insn_cnt` × 8 bytes,
+    // which the slice has, and a license that ends with a zero byte, which a `CStr`
+    // does; it writes at most `log_size` bytes to a buffer that the caller lent for
+    // the call. The descriptor is new.
+    unsafe { bpf_fd(Command::ProgLoad, &mut attr) }.map(Program)
+}
+
+/// `BPF_PROG_BIND_MAP` (Linux 5.10): the program keeps the map alive, without an instruction that uses it.
+pub(crate) fn prog_bind_map(program: &Program, map: &Map) -> io::Result<()> {
+    let mut attr = attr::ProgBindMap { prog_fd: raw(program), map_fd: raw(map), flags: 0 };
+    // SAFETY: the attribute of PROG_BIND_MAP, without pointers.
+    unsafe { bpf(Command::ProgBindMap, &mut attr) }.map(drop)
+}
+
+/// `BPF_PROG_TEST_RUN`: runs the program on `packet` once and returns its answer.
+#[cfg(test)]
+pub(crate) fn prog_test_run(program: &Program, packet: &[u8]) -> io::Result<u32> {
+    let mut attr = attr::ProgTestRun {
+        prog_fd: raw(program),
+        data_size_in: length(packet.len())?,
+        data_in: address(packet),
+        repeat: 1,
+        ..attr::ProgTestRun::default()
+    };
+    // SAFETY: the attribute of PROG_TEST_RUN; the kernel reads `data_size_in` bytes
+    // of a slice that has them, and writes no data, as `data_out` is zero.
+    unsafe { bpf(Command::ProgTestRun, &mut attr) }?;
+    Ok(attr.retval)
+}
+
+/// `BPF_OBJ_PIN`: gives a map, program or link a name in bpffs.
+pub(crate) fn obj_pin(object: &impl AsFd, name: &CStr) -> io::Result<()> {
+    let mut attr = attr::Obj { pathname: path(name), bpf_fd: raw(object), file_flags: 0 };
+    // SAFETY: the attribute of OBJ_PIN; the path ends with a zero byte and lives for the call.
+    unsafe { bpf(Command::ObjPin, &mut attr) }.map(drop)
+}
+
+/// `BPF_OBJ_GET`: opens what is pinned at `path`.
+///
+/// What it is, is read off the name of the descriptor's anonymous inode, since
+/// `OBJ_GET_INFO_BY_FD` alone would fill a link's info with a map's numbers.
+/// `EINVAL` where it is something else again, such as an iterator.
+pub(crate) fn obj_get(name: &CStr) -> io::Result<Object> {
+    let mut attr = attr::Obj { pathname: path(name), ..attr::Obj::default() };
+    // SAFETY: the attribute of OBJ_GET; as in `obj_pin`, and the descriptor is new.
+    let fd = unsafe { bpf_fd(Command::ObjGet, &mut attr) }?;
+    let target = std::fs::read_link(format!("/proc/thread-self/fd/{}", fd.as_raw_fd()))?;
+    match target.to_str() {
+        Some("anon_inode:bpf-map") => Ok(Object::Map(Map(fd))),
+        Some("anon_inode:bpf-prog") => Ok(Object::Program(Program(fd))),
+        Some("anon_inode:bpf_link") => Ok(Object::Link(Link(fd))),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    }
+}
+
+/// `BPF_PROG_GET_FD_BY_ID`.
+pub(crate) fn prog_by_id(id: u32) -> io::Result<Program> {
+    by_id(Command::ProgGetFdById, id).map(Program)
+}
+
+/// `BPF_MAP_GET_FD_BY_ID`.
+pub(crate) fn map_by_id(id: u32) -> io::Result<Map> {
+    by_id(Command::MapGetFdById, id).map(Map)
+}
+
+/// `BPF_LINK_GET_FD_BY_ID`.
+pub(crate) fn link_by_id(id: u32) -> io::Result<Link> {
+    by_id(Command::LinkGetFdById, id).map(Link)
+}
+
+fn by_id(command: Command, id: u32) -> io::Result<OwnedFd> {
+    let mut attr = attr::Id { id, ..attr::Id::default() };
+    // SAFETY: the attribute of the three *_GET_FD_BY_ID, without pointers; the descriptor is new.
+    unsafe { bpf_fd(command, &mut attr) }
+}
+
+/// `BPF_LINK_GET_NEXT_ID`: the smallest link id above `after`, `None` after the last.
+pub(crate) fn next_link_id(after: u32) -> io::Result<Option<u32>> {
+    let mut attr = attr::Id { id: after, ..attr::Id::default() };
+    // SAFETY: the attribute of LINK_GET_NEXT_ID, without pointers; the answer is written into it.
+    match unsafe { bpf(Command::LinkGetNextId, &mut attr) } {
+        Ok(_) => Ok(Some(attr.next_id)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the kernel says of a map.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct MapInfo {
+    pub(crate) map_type: u32,
+    pub(crate) id: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) flags: u32,
+    pub(crate) name: String,
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of a map.
+pub(crate) fn map_info(map: &Map) -> io::Result<MapInfo> {
+    let mut info = attr::MapInfo::default();
+    let mut attr = info_by_fd(map, &mut info)?;
+    // SAFETY: the attribute of OBJ_GET_INFO_BY_FD with a map's info: plain integers
+    // without padding, into which the kernel writes at most `info_len` bytes.
+    unsafe { bpf(Command::ObjGetInfoByFd, &mut attr) }?;
+    Ok(MapInfo {
+        map_type: info.map_type,
+        id: info.id,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+        flags: info.map_flags,
+        name: text(&info.name),
+    })
+}
+
+/// What the kernel says of a program.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ProgramInfo {
+    pub(crate) program_type: u32,
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    /// The ids of the maps that it uses or that are bound to it.
+    pub(crate) maps: Vec<u32>,
+}
+
+/// The most map ids that are read of one program: the verifier allows 64
+/// (`MAX_USED_MAPS`), and `PROG_BIND_MAP` adds to them.
+const MAX_MAP_IDS: usize = 128;
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of a program, with its maps.
+pub(crate) fn program_info(program: &Program) -> io::Result<ProgramInfo> {
+    let mut ids = [0_u32; MAX_MAP_IDS];
+    let mut info = attr::ProgInfo {
+        nr_map_ids: length(MAX_MAP_IDS)?,
+        map_ids: ids.as_mut_ptr().expose_provenance() as u64,
+        ..attr::ProgInfo::default()
+    };
+    let mut attr = info_by_fd(program, &mut info)?;
+    // SAFETY: as in `map_info`; besides, the kernel writes at most `nr_map_ids` ids
+    // to `ids`, which has as many; the other pointers are zero with zero lengths.
+    unsafe { bpf(Command::ObjGetInfoByFd, &mut attr) }?;
+    let count = (info.nr_map_ids as usize).min(MAX_MAP_IDS);
+    Ok(ProgramInfo {
+        program_type: info.prog_type,
+        id: info.id,
+        name: text(&info.name),
+        maps: ids.into_iter().take(count).collect(),
+    })
+}
+
+/// What the kernel says of a link.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct LinkInfo {
+    /// `enum bpf_link_type`: [`LINK_TYPE_XDP`], [`LINK_TYPE_TCX`].
+    pub(crate) link_type: u32,
+    pub(crate) id: u32,
+    pub(crate) program_id: u32,
+    /// XDP and tcx: the interface, 0 once the link is detached.
+    pub(crate) ifindex: u32,
+    /// tcx: `enum bpf_attach_type`.
+    pub(crate) attach_type: u32,
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of a link.
+pub(crate) fn link_info(link: &Link) -> io::Result<LinkInfo> {
+    let mut info = attr::LinkInfo::default();
+    let mut attr = info_by_fd(link, &mut info)?;
+    // SAFETY: as in `map_info`, with a link's info.
+    unsafe { bpf(Command::ObjGetInfoByFd, &mut attr) }?;
+    Ok(LinkInfo {
+        link_type: info.link_type,
+        id: info.id,
+        program_id: info.prog_id,
+        ifindex: info.ifindex,
+        attach_type: info.attach_type,
+    })
+}
+
+fn info_by_fd<I>(object: &impl AsFd, info: &mut I) -> io::Result<attr::InfoByFd> {
+    Ok(attr::InfoByFd {
+        bpf_fd: raw(object),
+        info_len: length(size_of::<I>())?,
+        info: std::ptr::from_mut(info).expose_provenance() as u64,
+    })
+}
+
+/// What `LINK_CREATE` is asked for.
+pub(crate) struct LinkSpec {
+    /// The interface, in the calling thread's network namespace.
+    pub(crate) ifindex: u32,
+    /// `enum bpf_attach_type`.
+    pub(crate) attach_type: u32,
+    /// XDP's mode, or tcx's place.
+    pub(crate) flags: u32,
+    /// tcx: the neighbour's link id, with [`F_ID`] and [`F_LINK`].
+    pub(crate) relative_id: u32,
+    /// tcx: the revision that the list must have, 0 for any.
+    pub(crate) expected_revision: u64,
+}
+
+/// `BPF_LINK_CREATE`.
+pub(crate) fn link_create(program: &Program, spec: &LinkSpec) -> io::Result<Link> {
+    let mut attr = attr::LinkCreate {
+        prog_fd: raw(program),
+        target_ifindex: spec.ifindex,
+        attach_type: spec.attach_type,
+        flags: spec.flags,
+        relative_id: spec.relative_id,
+        pad: 0,
+        expected_revision: spec.expected_revision,
+    };
+    // SAFETY: the attribute of LINK_CREATE, without pointers for these attach types
+    // (XDP and tcx read numbers alone); the descriptor is new.
+    unsafe { bpf_fd(Command::LinkCreate, &mut attr) }.map(Link)
+}
+
+/// `BPF_LINK_UPDATE` with `BPF_F_REPLACE`: `EPERM` where the link's program isn't `old` any more.
+pub(crate) fn link_update(link: &Link, new: &Program, old: &Program) -> io::Result<()> {
+    let mut attr =
+        attr::LinkUpdate { link_fd: raw(link), new_prog_fd: raw(new), flags: F_REPLACE, old_prog_fd: raw(old) };
+    // SAFETY: the attribute of LINK_UPDATE, without pointers.
+    unsafe { bpf(Command::LinkUpdate, &mut attr) }.map(drop)
+}
+
+/// `BPF_LINK_DETACH`: the hook stops calling the program at once, whoever else holds the link.
+pub(crate) fn link_detach(link: &Link) -> io::Result<()> {
+    let mut attr = raw(link);
+    // SAFETY: the attribute of LINK_DETACH is the link's descriptor alone.
+    unsafe { bpf(Command::LinkDetach, &mut attr) }.map(drop)
+}
+
+/// One entry of a tcx list: a program and, where a link holds it, the link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct TcxEntry {
+    pub(crate) program_id: u32,
+    /// 0 for a program that was attached without a link.
+    pub(crate) link_id: u32,
+}
+
+/// The most programs on one tcx hook (`BPF_MPROG_MAX`).
+const MPROG_MAX: usize = 64;
+
+/// `BPF_PROG_QUERY` of a tcx hook: its programs in the order in which they run, and its revision.
+pub(crate) fn tcx_query(ifindex: u32, attach_type: u32) -> io::Result<(u64, Vec<TcxEntry>)> {
+    let mut programs = [0_u32; MPROG_MAX];
+    let mut links = [0_u32; MPROG_MAX];
+    let mut attr = attr::ProgQuery {
+        target_ifindex: ifindex,
+        attach_type,
+        prog_ids: programs.as_mut_ptr().expose_provenance() as u64,
+        link_ids: links.as_mut_ptr().expose_provenance() as u64,
+        count: length(MPROG_MAX)?,
+        ..attr::ProgQuery::default()
+    };
+    // SAFETY: the attribute of PROG_QUERY; the kernel writes at most `count` ids to
+    // each of the two arrays, which have as many, and skips arrays whose address is zero.
+    unsafe { bpf(Command::ProgQuery, &mut attr) }?;
+    let entries = programs.into_iter().zip(links).take(attr.count as usize);
+    Ok((attr.revision, entries.map(|(program_id, link_id)| TcxEntry { program_id, link_id }).collect()))
+}
+
+/// Calls `bpf(2)`; what a success returns depends on the command.
+///
+/// # Safety
+///
+/// `attr` must be the attribute that `command` reads, and every pointer and length
+/// in it must describe memory that is valid for the call, writable where the
+/// kernel writes.
+unsafe fn bpf<A>(command: Command, attr: &mut A) -> io::Result<i32> {
+    // SAFETY: the caller vouches for `attr`, which lives for the whole call; the
+    // length that we pass is its own.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attr), size_of::<A>()) };
+    if ret < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(ret).map_err(io::Error::other)
+}
+
+/// Calls `bpf(2)` with a command whose success is a new file descriptor.
+///
+/// # Safety
+///
+/// As for [`bpf`]; and `command` must return a descriptor that nobody else owns.
+unsafe fn bpf_fd<A>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
+    // SAFETY: the caller vouches for `attr`.
+    let fd = unsafe { bpf(command, attr) }?;
+    // SAFETY: the call succeeded, so `fd` isn't negative, and the caller vouches
+    // that this command's descriptor is new and ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The kernel keeps 15 bytes of a name (`BPF_OBJ_NAME_LEN`) and refuses all but `[A-Za-z0-9_.]`,
+/// so other letters become underscores.
+fn object_name(name: &str) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (to, from) in out.iter_mut().take(15).zip(name.bytes()) {
+        *to = if from.is_ascii_alphanumeric() || from == b'.' { from } else { b'_' };
+    }
+    out
+}
+
+/// The text of a name from the kernel, up to its zero byte.
+fn text(name: &[u8]) -> String {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(name.get(..end).unwrap_or_default()).into_owned()
+}
+
+fn raw(object: &impl AsFd) -> u32 {
+    // A descriptor is never negative.
+    object.as_fd().as_raw_fd().cast_unsigned()
+}
+
+fn address(bytes: &[u8]) -> u64 {
+    bytes.as_ptr().expose_provenance() as u64
+}
+
+fn address_mut(bytes: &mut [u8]) -> u64 {
+    bytes.as_mut_ptr().expose_provenance() as u64
+}
+
+fn path(name: &CStr) -> u64 {
+    name.as_ptr().expose_provenance() as u64
+}
+
+fn length(count: usize) -> io::Result<u32> {
+    u32::try_from(count).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))
+}
