@@ -5,6 +5,7 @@
  *     pps --from NETNS:IFACE --to NETNS:IFACE [--chain xdp|generic|tcx]
  *         [--packets N] [--seconds S] [--rate PPS] [--batch N] [--cpu N]
  *         [--protocol udp|tcp|icmp] [--source A.B.C.D] [--destination A.B.C.D] [--port N] [--size BYTES]
+ *         [--ready]
  *
  * The kernel makes the frames itself: BPF_PROG_RUN with BPF_F_TEST_XDP_LIVE_FRAMES (Linux 5.18) runs
  * a program of four instructions that redirects each frame to --from, 1.5 million a second from
@@ -23,7 +24,8 @@
  * which counts IPv4 and drops it. So a chain that drops everything lets `passed` stay 0, and a chain
  * that was off for an instant, or half there, shows.
  *
- * Once frames can flow: one line, `{"ready":true}`. At the end, when all have landed, another:
+ * At the end, when all have landed, one line. With --ready, before it, `{"ready":true}` once all is in
+ * place and the flood begins.
  *
  *     {"version":1,       the shape of this line
  *      "generated":N,     frames that the kernel made
@@ -54,6 +56,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -420,7 +423,7 @@ int main(int argc, char **argv)
 		{"packets", 1, NULL, 'n'}, {"seconds", 1, NULL, 's'},	  {"rate", 1, NULL, 'r'},
 		{"batch", 1, NULL, 'b'},   {"cpu", 1, NULL, 'p'},	  {"protocol", 1, NULL, 'P'},
 		{"source", 1, NULL, 'S'},  {"destination", 1, NULL, 'D'}, {"port", 1, NULL, 'o'},
-		{"size", 1, NULL, 'z'},	   {NULL, 0, NULL, 0},
+		{"size", 1, NULL, 'z'},	   {"ready", 0, NULL, 'y'},	  {NULL, 0, NULL, 0},
 	};
 	struct frame frame = {.size = 64, .protocol = IPPROTO_UDP, .port = 9};
 	const char *from_text = NULL, *to_text = NULL;
@@ -428,6 +431,7 @@ int main(int argc, char **argv)
 	uint64_t packets = 0, generated = 0;
 	double seconds = 60, rate = 0;
 	uint32_t batch = 64;
+	bool announce = false;
 	int cpu = sched_getcpu();
 
 	inet_pton(AF_INET, "192.0.2.1", &frame.source);
@@ -460,6 +464,7 @@ int main(int argc, char **argv)
 			break;
 		case 'o': frame.port = (uint16_t)number(optarg, name, 65535); break;
 		case 'z': frame.size = (uint32_t)number(optarg, name, sizeof(frame.bytes)); break;
+		case 'y': announce = true; break;
 		default: usage("unknown option");
 		}
 	}
@@ -493,8 +498,10 @@ int main(int argc, char **argv)
 	if (chain == GENERIC)
 		switch_on_gro(&to);
 	int program = redirect(&from);
-	printf("{\"ready\":true}\n");
-	fflush(stdout);
+	if (announce) {
+		printf("{\"ready\":true}\n");
+		fflush(stdout);
+	}
 
 	uint64_t sent = counters(&from, "_xdp_xmit"), dropped = counters(&to, "_drops") - counters(&to, "_xdp_drops");
 	enter(&from); /* where BPF_PROG_RUN looks for the interface */
