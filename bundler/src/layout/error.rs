@@ -1,0 +1,109 @@
+//! What can be wrong with a layout on disk.
+
+use std::{io, path::PathBuf};
+
+use bpfkit_schemas::{
+    Code,
+    diagnostic::{Diagnose, Diagnostic},
+    names::{Digest, Tag},
+};
+
+use crate::json::JsonError;
+
+/// Why a layout could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// There is no layout there, or one of another version.
+    #[error("`{}` is not an OCI layout", dir.display())]
+    NotALayout {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The file system refused something.
+    #[error("cannot {doing} `{}`", path.display())]
+    Io {
+        /// A verb.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// One of its JSON files is not what it should be.
+    #[error("`{}` cannot be understood", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: JsonError,
+    },
+    /// Somebody holds the lock.
+    #[error("another process keeps the layout `{}` locked", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// One tag stands there twice, for two things.
+    #[error("tag `{tag}` means two things in the layout `{}`", dir.display())]
+    AmbiguousTag {
+        /// The directory.
+        dir: PathBuf,
+        /// The tag.
+        tag: Tag,
+    },
+    /// A blob is missing.
+    #[error("the layout `{}` does not hold `{digest}`", dir.display())]
+    NoBlob {
+        /// The directory.
+        dir: PathBuf,
+        /// The blob.
+        digest: Digest,
+    },
+    /// A blob is larger than it may be.
+    #[error("`{digest}` in the layout `{}` is larger than {max} bytes", dir.display())]
+    TooLarge {
+        /// The directory.
+        dir: PathBuf,
+        /// The blob.
+        digest: Digest,
+        /// The most that was allowed.
+        max: u64,
+    },
+    /// A blob's bytes are not those that its name promises.
+    #[error("the bytes of `{want}` in the layout `{}` are not its own: they hash to `{found}`", dir.display())]
+    WrongDigest {
+        /// The directory.
+        dir: PathBuf,
+        /// The name.
+        want: Digest,
+        /// The truth.
+        found: Digest,
+    },
+}
+
+impl LayoutError {
+    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { doing, path: path.into(), source }
+    }
+}
+
+impl Diagnose for LayoutError {
+    fn diagnose(&self) -> Vec<Diagnostic> {
+        let error = |code| Diagnostic::error(code, self.to_string());
+        vec![match self {
+            Self::NotALayout { .. } => error(Code::NOT_A_LAYOUT)
+                .help("run `bpfkit bundle` to make one, or name a directory that has an `oci-layout` file"),
+            Self::Io { source, .. } => error(Code::LAYOUT_IO).caused_by(source),
+            Self::Malformed { source, .. } => {
+                error(Code::LAYOUT_MALFORMED).caused_by(source).help("remove the directory and bundle or pull again")
+            }
+            Self::Locked { .. } => {
+                error(Code::LAYOUT_LOCKED).help("wait for the other `bpfkit` to finish, then run the command again")
+            }
+            Self::AmbiguousTag { .. } => error(Code::LAYOUT_MALFORMED).help("name the bundle by its digest"),
+            Self::NoBlob { .. } => error(Code::BUNDLE_NOT_FOUND).help("bundle or pull it again"),
+            Self::TooLarge { .. } => error(Code::TOO_LARGE),
+            Self::WrongDigest { .. } => error(Code::WRONG_DIGEST).help("remove the directory and bundle or pull again"),
+        }]
+    }
+}

@@ -1,0 +1,377 @@
+//! A bundle in a layout → a registry, or another layout.
+//!
+//! The order is chosen so that whoever reads meanwhile sees the old version or
+//! the whole new one: blobs, manifests, indexes, signatures, the programs' tags,
+//! and the version's tag last. What the other side has already is not sent again,
+//! so pushing twice sends nothing.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use bpfkit_schemas::{
+    Code,
+    bundle::{PROGRAM_ARTIFACT_TYPE, SET_ARTIFACT_TYPE},
+    diagnostic::{Diagnose, Diagnostic},
+    names::{Digest, Tag},
+    reference::{Pinned, Place, Reference},
+};
+
+use self::upload::Upload;
+use crate::{
+    hash::sha256,
+    layout::{Layout, LayoutError, signature_manifest},
+    limits::{Limits, MANIFEST_BYTES},
+    listing,
+    network::Network,
+    oci::{Descriptor, Document, MANIFEST_TYPE},
+    pull::{FormatError, PullError, pin},
+    referrers::Failed,
+    registry::{Access, Registry, is_reserved},
+    set::program_tag,
+    store::{Store, Want},
+    transfer::TransferError,
+};
+
+mod upload;
+
+/// Something that happened during a push, for progress.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PushEvent {
+    /// A blob was dealt with.
+    Blob {
+        /// Which.
+        digest: Digest,
+        /// Bytes.
+        size: u64,
+        /// Whether it had to be sent.
+        sent: Sent,
+    },
+    /// A manifest or an index was dealt with.
+    Manifest {
+        /// Which.
+        digest: Digest,
+        /// Whether it had to be sent.
+        sent: Sent,
+    },
+    /// A signature, or another referrer, was dealt with.
+    Referrer {
+        /// Which.
+        digest: Digest,
+        /// What it hangs on.
+        subject: Digest,
+        /// Whether it had to be sent.
+        sent: Sent,
+    },
+    /// A tag means what it should.
+    Tagged {
+        /// The tag.
+        tag: Tag,
+        /// What it means.
+        digest: Digest,
+        /// What it meant before, where that was something else.
+        before: Option<Digest>,
+        /// Whether it had to be set.
+        sent: Sent,
+    },
+}
+
+/// Whether something had to be sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sent {
+    /// It was sent.
+    Now,
+    /// It was there.
+    Before,
+}
+
+/// Why a push stopped. What was sent stays; pushing again goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The layout doesn't hold what is to be pushed.
+    #[error("there is nothing to push as `{version}`")]
+    Source {
+        /// The version.
+        version: Tag,
+        /// Why.
+        source: PullError,
+    },
+    /// The other side did not take it.
+    #[error("cannot push to `{to}`")]
+    Transfer {
+        /// Where to.
+        to: Place,
+        /// Why.
+        source: TransferError,
+    },
+    /// A tag means something of another kind there.
+    #[error("tag `{tag}` already names something else at `{to}`")]
+    TagTaken {
+        /// The tag.
+        tag: Tag,
+        /// Where.
+        to: Place,
+    },
+    /// A tag that only registries' fallback lists may have.
+    #[error("`{tag}` cannot be a version: tags that start with `sha256-` hold signatures")]
+    Reserved {
+        /// The tag.
+        tag: Tag,
+    },
+}
+
+impl Diagnose for PushError {
+    fn diagnose(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Source { source, .. } => source.diagnose(),
+            Self::Transfer { source, .. } => source.diagnose(),
+            Self::TagTaken { .. } => {
+                vec![
+                    Diagnostic::error(Code::TAG_TAKEN, self.to_string())
+                        .help("choose another version, or another name for the program"),
+                ]
+            }
+            Self::Reserved { .. } => {
+                vec![Diagnostic::error(Code::TAG_TAKEN, self.to_string()).help("choose another version")]
+            }
+        }
+    }
+}
+
+/// Carries version `version` of the set in `layout` to `to`: bundles, program images, the images
+/// that programs came from, and every signature of any of them.
+///
+/// Returns the set's reference there, by digest.
+pub fn push(
+    network: &Network,
+    layout: &Layout,
+    version: &Tag,
+    to: &Place,
+    on: &mut dyn FnMut(PushEvent),
+) -> Result<Pinned, PushError> {
+    if is_reserved(version) {
+        return Err(PushError::Reserved { tag: version.clone() });
+    }
+    let load = || -> Result<Load, PullError> {
+        let place = Place::Layout(layout.dir().to_owned());
+        let pinned = pin(network, &Reference { place, tag: Some(version.clone()), digest: None })?;
+        Load::of(layout, &pinned).map_err(|failed| match failed {
+            Failed::Transfer(source) => PullError::Transfer { reference: pinned.to_string(), source },
+            Failed::Format(source) => PullError::Format { reference: pinned.to_string(), source },
+        })
+    };
+    let load = load().map_err(|source| PushError::Source { version: version.clone(), source })?;
+    let events = RefCell::new(on);
+    let emit = |event| (events.borrow_mut())(event);
+    let failed = |source| PushError::Transfer { to: to.clone(), source };
+    match to {
+        Place::Layout(dir) => {
+            into_layout(&load, dir, &emit).map_err(|source| failed(TransferError::Layout { source }))?
+        }
+        Place::Registry(name) => {
+            let registry = Registry::new(network, name, Access::Write).map_err(failed)?;
+            let upload = Upload { registry: &registry, emit: &emit };
+            network.block_on(upload.all(&load)).map_err(failed)??;
+        }
+    }
+    Ok(Pinned { place: to.clone(), digest: load.digest })
+}
+
+/// Hangs a signature on a manifest or index where it lies, in a registry or in a layout. Returns the referrer's digest.
+///
+/// See [`Layout::add_signature`] for the arguments.
+pub fn add_signature(
+    network: &Network,
+    subject: &Pinned,
+    bundle_json: &[u8],
+    annotations: BTreeMap<String, String>,
+) -> Result<Digest, PushError> {
+    let failed = |source| PushError::Transfer { to: subject.place.clone(), source };
+    let name = match &subject.place {
+        Place::Layout(dir) => {
+            return Layout::open(dir)
+                .and_then(|layout| layout.add_signature(&subject.digest, bundle_json, annotations))
+                .map_err(|source| failed(TransferError::Layout { source }));
+        }
+        Place::Registry(name) => name,
+    };
+    let nonsense = |error: crate::json::JsonError| {
+        failed(TransferError::Refused {
+            place: subject.place.clone(),
+            doing: format!("serve `{}`", subject.digest),
+            status: 200,
+            said: error.to_string(),
+        })
+    };
+    let registry = Registry::new(network, name, Access::Write).map_err(failed)?;
+    let bytes =
+        network.block_on(registry.manifest(&subject.digest, MANIFEST_BYTES)).map_err(failed)?.map_err(failed)?;
+    let document = Document::read(&bytes).map_err(nonsense)?;
+    let described = Descriptor::of(document.media_type(), &bytes);
+    let (manifest, blobs) = signature_manifest(described, bundle_json, annotations).map_err(nonsense)?;
+    let descriptor = Descriptor::of(MANIFEST_TYPE, &manifest).artifact(bpfkit_schemas::bundle::SIGNATURE_TYPE);
+    let digest = descriptor.digest;
+    let referrer = Referrer {
+        descriptor,
+        bytes: manifest,
+        blobs: blobs.into_iter().map(|blob| (sha256(blob), blob.to_vec())).collect(),
+    };
+    let upload = Upload { registry: &registry, emit: &|_| () };
+    network.block_on(upload.referrers(&subject.digest, &[referrer])).map_err(failed)?.map_err(failed)?;
+    Ok(digest)
+}
+
+/// Everything that a push carries, in memory.
+struct Load {
+    /// The set's index.
+    digest: Digest,
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    /// Manifests, then indexes: what an index names is sent before it.
+    documents: Vec<(Descriptor, Vec<u8>)>,
+    /// Images that are wanted without a tag.
+    untagged: Vec<Descriptor>,
+    referrers: BTreeMap<Digest, Vec<Referrer>>,
+    /// The version's tag last.
+    tags: Vec<TagMove>,
+}
+
+/// A manifest that has a subject, and what it names.
+struct Referrer {
+    descriptor: Descriptor,
+    bytes: Vec<u8>,
+    blobs: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// A tag that is to mean something.
+struct TagMove {
+    tag: Tag,
+    descriptor: Descriptor,
+    bytes: Vec<u8>,
+    /// The artifact type of what may lose the tag.
+    kind: &'static str,
+}
+
+impl Load {
+    fn of(layout: &Layout, pinned: &Pinned) -> Result<Self, Failed> {
+        let store = Store::Layout(layout.clone());
+        let listing = listing::in_store(&store, pinned)?;
+        let mut load = Self {
+            digest: pinned.digest,
+            blobs: BTreeMap::new(),
+            documents: Vec::new(),
+            untagged: Vec::new(),
+            referrers: BTreeMap::new(),
+            tags: Vec::new(),
+        };
+        let mut indexes = Vec::new();
+        for (name, listed) in &listing.programs {
+            let (descriptor, bytes) = load.take(&store, &listed.digest, &mut indexes)?;
+            let tag = program_tag(&listing.version, name).map_err(|_| FormatError::Unnamed)?;
+            load.tags.push(TagMove { tag, descriptor, bytes, kind: PROGRAM_ARTIFACT_TYPE });
+        }
+        for image in &listing.images {
+            let (descriptor, _) = load.take(&store, image, &mut indexes)?;
+            load.untagged.push(descriptor);
+        }
+        let (descriptor, bytes) = load.take(&store, &pinned.digest, &mut indexes)?;
+        load.tags.push(TagMove { tag: listing.version, descriptor, bytes, kind: SET_ARTIFACT_TYPE });
+        load.documents.extend(indexes);
+
+        let known: BTreeSet<_> = load.documents.iter().map(|(descriptor, _)| descriptor.digest).collect();
+        let all = layout.all_referrers().map_err(|source| TransferError::Layout { source })?;
+        for (subject, entries) in all.into_iter().filter(|(subject, _)| known.contains(subject)) {
+            let mut referrers = Vec::new();
+            for entry in entries {
+                referrers.push(referrer(&store, entry)?);
+            }
+            load.referrers.insert(subject, referrers);
+        }
+        Ok(load)
+    }
+
+    /// Takes a manifest, or an index with its manifests, and all their blobs.
+    fn take(
+        &mut self,
+        store: &Store<'_>,
+        digest: &Digest,
+        indexes: &mut Vec<(Descriptor, Vec<u8>)>,
+    ) -> Result<(Descriptor, Vec<u8>), Failed> {
+        let bytes = store.fetch_one(Want::Manifest(*digest))?;
+        let document = crate::pull::read::document(digest, &bytes)?;
+        let mut descriptor = Descriptor::of(document.media_type(), &bytes);
+        descriptor.artifact_type = document.artifact_type().map(str::to_owned);
+        match document {
+            Document::Index(index) => {
+                for entry in &index.manifests {
+                    if entry.is_index() {
+                        return Err(FormatError::NestedIndex.into());
+                    }
+                    self.take(store, &entry.digest, indexes)?;
+                }
+                indexes.push((descriptor.clone(), bytes.clone()));
+            }
+            Document::Manifest(manifest) => {
+                for part in manifest.layers.iter().chain([&manifest.config]) {
+                    crate::pull::read::size(part, Limits::default().layer_bytes, &crate::pull::layer_name(part))?;
+                    if !self.blobs.contains_key(&part.digest) {
+                        self.blobs.insert(part.digest, store.fetch_one(Want::Blob(part.clone()))?);
+                    }
+                }
+                if !self.documents.iter().any(|(known, _)| known.digest == *digest) {
+                    self.documents.push((descriptor.clone(), bytes.clone()));
+                }
+            }
+        }
+        Ok((descriptor, bytes))
+    }
+}
+
+fn referrer(store: &Store<'_>, mut entry: Descriptor) -> Result<Referrer, Failed> {
+    let bytes = store.fetch_one(Want::Manifest(entry.digest))?;
+    let mut blobs = BTreeMap::new();
+    if let Document::Manifest(manifest) = crate::pull::read::document(&entry.digest, &bytes)? {
+        entry.artifact_type = manifest.artifact_type.clone().or(Some(manifest.config.media_type.clone()));
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            crate::pull::read::size(part, Limits::default().layer_bytes, &crate::pull::layer_name(part))?;
+            blobs.insert(part.digest, store.fetch_one(Want::Blob(part.clone()))?);
+        }
+    }
+    Ok(Referrer { descriptor: entry, bytes, blobs })
+}
+
+fn into_layout(load: &Load, dir: &std::path::Path, emit: &dyn Fn(PushEvent)) -> Result<(), LayoutError> {
+    let target = Layout::create(dir)?;
+    let sent = |digest: &Digest| if target.holds(digest) { Sent::Before } else { Sent::Now };
+    for (digest, bytes) in &load.blobs {
+        let sent = sent(digest);
+        target.put_blob(bytes)?;
+        emit(PushEvent::Blob { digest: *digest, size: bytes.len() as u64, sent });
+    }
+    for (descriptor, bytes) in &load.documents {
+        let sent = sent(&descriptor.digest);
+        target.put_blob(bytes)?;
+        emit(PushEvent::Manifest { digest: descriptor.digest, sent });
+    }
+    for descriptor in &load.untagged {
+        target.add_untagged(descriptor)?;
+    }
+    for (subject, referrers) in &load.referrers {
+        for referrer in referrers {
+            let sent = sent(&referrer.descriptor.digest);
+            for blob in referrer.blobs.values() {
+                target.put_blob(blob)?;
+            }
+            target.put_blob(&referrer.bytes)?;
+            target.add_untagged(&referrer.descriptor)?;
+            emit(PushEvent::Referrer { digest: referrer.descriptor.digest, subject: *subject, sent });
+        }
+    }
+    let mut moves = Vec::new();
+    for TagMove { tag, descriptor, .. } in &load.tags {
+        let before = target.tag(tag)?.filter(|before| *before != descriptor.digest);
+        moves.push((tag.clone(), descriptor.clone()));
+        emit(PushEvent::Tagged { tag: tag.clone(), digest: descriptor.digest, before, sent: Sent::Now });
+    }
+    target.set_tags(&moves)
+}
