@@ -63,18 +63,6 @@ disk.";
     SOURCE_CHANGED = "C042", Failed, "a source changed while it was compiled",
 "A file that clang read was changed before the build was done, so nobody can say which version is in
 the object. The object was thrown away. Build again.";
-    OBJECT_WITHOUT_BTF = "C051", Usage, "an object has no BTF",
-"Without BTF (the `.BTF` section) bpfkit can't type maps and globals, CO-RE can't work, and the
-verifier can't name source lines. Objects that bpfkit compiles always have it; one named by
-`object:` was compiled without `-g`, or stripped of everything instead of DWARF alone.
-
-Compile it with `clang -g -O2 -target bpf`, and strip with `llvm-strip -g`.";
-    WRONG_ENDIAN = "C052", Usage, "an object has the wrong byte order or machine",
-"The platforms that bpfkit builds for run little-endian eBPF (bpfel). The object named by `object:`
-is big-endian, and every number in it would be read backwards; the kernel refuses it at load time,
-bpfkit does so now.
-
-Compile it with `-target bpfel`.";
     OBJECT_HAS_NO_PROGRAM = "C053", Usage, "an object holds no program",
 "The object has no function in a program section, so there is nothing to attach. A function becomes
 an entry program by its section: `SEC(\"xdp\")`, `SEC(\"tc\")`. A `static` function is a subprogram and
