@@ -182,7 +182,7 @@ pub fn expand(wanted: &Wanted<'_>, host: &Host) -> Result<Desired, DesiredError>
         expansion.chain(chain, &keys);
     }
     if !expansion.problems.is_empty() {
-        return Err(DesiredError { source: wanted.source.cloned(), problems: expansion.problems });
+        return Err(DesiredError { text: wanted.source.cloned(), problems: expansion.problems });
     }
     Ok(Desired {
         set: wanted.set.clone(),

@@ -9,20 +9,30 @@
 //! 1. *Prepare*: open or create the maps, load every program, take hold of every
 //!    program that will be replaced. No hook has been touched; whatever fails here
 //!    leaves the host as it was once our file descriptors are closed.
-//! 2. *Change*: the hooks, then the pins of maps, then the chains that go away. A
+//! 2. *Change*: the pins of maps, then the hooks, those that the set leaves last. A
 //!    failure puts back, in reverse, what this phase changed.
 //! 3. *Clean up*: unpin what nothing needs any more. The new state is live by
 //!    then, so a failure here is reported and nothing is put back: the next run finds
 //!    the leftover and plans the same step again.
 //!
-//! Killed at any instant, a run leaves each hook with the old or the new chain; maps
-//! that weren't pinned yet are kept by the chains that use them, and found there.
+//! Killed at any instant, a run leaves each hook with the old or the new chain. A map
+//! whose pin was moved already is kept by the chain that still uses it, and found there.
 
 use std::collections::BTreeMap;
 
-use bpfkit_schemas::diagnostic::Diagnose;
+use bpfkit_schemas::{
+    diagnostic::Diagnose,
+    hook::{Hook, Mode},
+};
 
-use crate::live::{HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, ProgramId, Record, Revision};
+use crate::{
+    live::{HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, ProgramId, Record, Revision},
+    plan::{Cleanup, HookPlan, HookStep, MapPlan, MapSource, PinChange, Plan},
+};
+
+mod outcome;
+
+pub use outcome::{Outcome, Phase, Step, Stopped, Undone};
 
 /// All that we ever ask of a kernel.
 ///
@@ -73,11 +83,11 @@ pub trait Kernel {
     ///
     /// On tcx it goes first (`BPF_F_BEFORE` with no neighbour), and `expect`, where there is one, is the revision
     /// that the hook must have. On XDP the hook must be empty. A taken hook is [contended](StepError::is_contended).
-    /// `record` says hook and mode; for the pin the point counts.
     fn attach(
         &mut self,
         interface: &Interface,
-        record: &Record,
+        hook: Hook,
+        mode: Mode,
         program: &Self::Program,
         expect: Option<Revision>,
     ) -> Result<LinkId, Self::Error>;
@@ -102,4 +112,256 @@ pub trait Kernel {
 pub trait StepError: std::error::Error + Diagnose {
     /// Whether somebody else changed the host since it was observed, so that observing and planning again may do.
     fn is_contended(&self) -> bool;
+}
+
+/// Carries out the steps in order and stops at the first that fails.
+pub fn execute<K: Kernel>(plan: &Plan, bundle: &K::Bundle, kernel: &mut K) -> Outcome<K::Error> {
+    let mut run = Run { bundle, kernel, done: Vec::new() };
+    let prepared = match run.prepare(plan) {
+        Ok(prepared) => prepared,
+        // Nothing was changed yet: closing what was opened is all that there is to put back.
+        Err((step, cause)) => return run.stopped(Phase::Prepare, step, cause, Vec::new()),
+    };
+    let mut changes = Vec::new();
+    if let Err((step, cause)) = run.change(&prepared, &mut changes) {
+        let undone = run.put_back(changes);
+        return run.stopped(Phase::Change, step, cause, undone);
+    }
+    let left = run.clean_up(plan);
+    Outcome { done: run.done, stopped: None, left }
+}
+
+/// Observes, plans and executes until nobody gets in between, at most [`ATTEMPTS`] times.
+///
+/// `observe_and_plan` is asked anew after each lost race; what it refuses is passed on. The outcome of the last
+/// attempt is returned: if that lost a race as well, its cause [is contended](StepError::is_contended).
+pub fn converge<K: Kernel, R>(
+    bundle: &K::Bundle,
+    kernel: &mut K,
+    mut observe_and_plan: impl FnMut(&mut K) -> Result<Plan, R>,
+) -> Result<(Plan, Outcome<K::Error>), R> {
+    let mut attempt = 1;
+    loop {
+        let plan = observe_and_plan(kernel)?;
+        let outcome = execute(&plan, bundle, kernel);
+        let contended = outcome.stopped.as_ref().is_some_and(|stopped| stopped.cause.is_contended());
+        if !contended || attempt == ATTEMPTS {
+            return Ok((plan, outcome));
+        }
+        attempt += 1;
+    }
+}
+
+/// How often [`converge`] tries.
+pub const ATTEMPTS: usize = 3;
+
+/// A run under way: what it works with, and what it did so far.
+struct Run<'a, K: Kernel> {
+    bundle: &'a K::Bundle,
+    kernel: &'a mut K,
+    done: Vec<Step>,
+}
+
+/// What the first phase opened: every handle that the rest of the run needs, in its place.
+struct Prepared<'p, K: Kernel> {
+    /// The maps that chains are loaded with and that are pinned.
+    maps: BTreeMap<MapKey, K::Map>,
+    /// The pins that change, each with what is pinned there now.
+    pins: BTreeMap<MapKey, Option<K::Map>>,
+    /// The steps at hooks.
+    hooks: Vec<Ready<'p, K>>,
+}
+
+/// A [`HookStep`] with its handles.
+struct Ready<'p, K: Kernel> {
+    hook: &'p HookPlan,
+    step: &'p HookStep,
+    call: Call<K>,
+}
+
+enum Call<K: Kernel> {
+    PinLink { link: LinkId },
+    Drop { link: LinkId },
+    Attach { new: K::Program, expect: Option<Revision> },
+    Replace { link: LinkId, old: K::Program, new: K::Program },
+    Detach { link: LinkId, old: K::Program },
+}
+
+/// A change that was made, with what putting it back takes.
+enum Changed<'r, K: Kernel> {
+    Pinned { key: &'r MapKey, before: Option<&'r K::Map> },
+    Attached { hook: &'r HookPlan, link: LinkId },
+    Replaced { hook: &'r HookPlan, link: LinkId, old: &'r K::Program, new: &'r K::Program },
+    Detached { hook: &'r HookPlan, old: &'r K::Program },
+}
+
+type Failed<K> = (Step, <K as Kernel>::Error);
+
+impl<K: Kernel> Run<'_, K> {
+    fn prepare<'p>(&mut self, plan: &'p Plan) -> Result<Prepared<'p, K>, Failed<K>> {
+        let (mut maps, mut pins) = (BTreeMap::new(), BTreeMap::new());
+        for MapPlan { key, shape, source, pin, .. } in &plan.maps {
+            let open = match *source {
+                MapSource::Reuse(id) => self.step(Step::OpenMap(key.clone(), id), |kernel, _| kernel.open_map(id)),
+                MapSource::Create => {
+                    self.step(Step::CreateMap(key.clone()), |kernel, bundle| kernel.create_map(bundle, key, shape))
+                }
+            }?;
+            maps.insert(key.clone(), open);
+            let before = match *pin {
+                PinChange::Keep => continue,
+                PinChange::Pin => None,
+                PinChange::Replace { was } => {
+                    Some(self.step(Step::OpenMap(key.clone(), was), |kernel, _| kernel.open_map(was))?)
+                }
+            };
+            pins.insert(key.clone(), before);
+        }
+        let mut hooks = Vec::new();
+        for hook in &plan.hooks {
+            for step in &hook.steps {
+                let call = self.ready(hook, step, &maps)?;
+                hooks.push(Ready { hook, step, call });
+            }
+        }
+        Ok(Prepared { maps, pins, hooks })
+    }
+
+    /// Opens and loads what one step at a hook needs.
+    fn ready(
+        &mut self,
+        hook: &HookPlan,
+        step: &HookStep,
+        maps: &BTreeMap<MapKey, K::Map>,
+    ) -> Result<Call<K>, Failed<K>> {
+        Ok(match step {
+            HookStep::PinLink { link } => Call::PinLink { link: *link },
+            HookStep::Drop { link } => Call::Drop { link: *link },
+            HookStep::Attach { chain, expect } => Call::Attach { new: self.load(hook, chain, maps)?, expect: *expect },
+            HookStep::Replace { chain, link, expect } => {
+                let old = self.hold(*expect)?;
+                Call::Replace { link: *link, old, new: self.load(hook, chain, maps)? }
+            }
+            HookStep::Detach { link, program } => Call::Detach { link: *link, old: self.hold(*program)? },
+        })
+    }
+
+    fn hold(&mut self, id: ProgramId) -> Result<K::Program, Failed<K>> {
+        self.step(Step::Hold(id), |kernel, _| kernel.hold(id))
+    }
+
+    fn load(
+        &mut self,
+        hook: &HookPlan,
+        chain: &Record,
+        maps: &BTreeMap<MapKey, K::Map>,
+    ) -> Result<K::Program, Failed<K>> {
+        self.step(Step::load(hook), |kernel, bundle| kernel.load(bundle, chain, maps))
+    }
+
+    /// Moves pins, then changes hooks; on a failure, `changes` is what was changed until then.
+    fn change<'r>(
+        &mut self,
+        prepared: &'r Prepared<'_, K>,
+        changes: &mut Vec<Changed<'r, K>>,
+    ) -> Result<(), Failed<K>> {
+        for (key, map) in &prepared.maps {
+            let Some(before) = prepared.pins.get(key) else { continue };
+            self.step(Step::PinMap(key.clone()), |kernel, _| kernel.pin_map(key, map))?;
+            changes.push(Changed::Pinned { key, before: before.as_ref() });
+        }
+        for ready in &prepared.hooks {
+            let changed = self.step(Step::hook(ready.hook, ready.step), |kernel, _| ready.take(kernel))?;
+            changes.extend(changed);
+        }
+        Ok(())
+    }
+
+    /// Undoes `changes`, the last one first, and goes on where one can't be undone.
+    fn put_back(&mut self, changes: Vec<Changed<'_, K>>) -> Vec<Undone<K::Error>> {
+        changes.into_iter().rev().map(|change| change.undo(self.kernel)).collect()
+    }
+
+    /// Unpins what nothing needs any more, and goes on where something can't be.
+    fn clean_up(&mut self, plan: &Plan) -> Vec<(Step, K::Error)> {
+        let mut left = Vec::new();
+        for cleanup in &plan.cleanup {
+            let result = match cleanup {
+                Cleanup::UnpinMap { key, .. } => {
+                    self.step(Step::UnpinMap(key.clone()), |kernel, _| kernel.unpin_map(key))
+                }
+                Cleanup::Sweep(litter) => self.step(Step::Sweep(litter.clone()), |kernel, _| kernel.sweep(litter)),
+            };
+            left.extend(result.err());
+        }
+        left
+    }
+
+    fn stopped(self, phase: Phase, step: Step, cause: K::Error, undone: Vec<Undone<K::Error>>) -> Outcome<K::Error> {
+        Outcome { done: self.done, stopped: Some(Stopped { phase, step, cause, undone }), left: Vec::new() }
+    }
+
+    /// Takes one step and writes down that it was done, or which one failed.
+    fn step<T>(
+        &mut self,
+        step: Step,
+        call: impl FnOnce(&mut K, &K::Bundle) -> Result<T, K::Error>,
+    ) -> Result<T, Failed<K>> {
+        match call(self.kernel, self.bundle) {
+            Ok(value) => {
+                self.done.push(step);
+                Ok(value)
+            }
+            Err(cause) => Err((step, cause)),
+        }
+    }
+}
+
+impl<K: Kernel> Ready<'_, K> {
+    /// Makes the call, and says how to undo it where it must be undone.
+    ///
+    /// A pinned link stays pinned and a dropped one stays dropped, whatever comes after: neither changes what
+    /// packets meet, and unpinning a link again could take its chain down.
+    fn take(&self, kernel: &mut K) -> Result<Option<Changed<'_, K>>, K::Error> {
+        let hook = self.hook;
+        Ok(match &self.call {
+            Call::PinLink { link } => {
+                kernel.pin_link(&hook.point, *link)?;
+                None
+            }
+            Call::Drop { link } => {
+                kernel.detach(&hook.point, *link)?;
+                None
+            }
+            Call::Attach { new, expect } => {
+                let link = kernel.attach(&hook.interface, hook.point.hook, hook.mode, new, *expect)?;
+                Some(Changed::Attached { hook, link })
+            }
+            Call::Replace { link, old, new } => {
+                kernel.replace(*link, old, new)?;
+                Some(Changed::Replaced { hook, link: *link, old, new })
+            }
+            Call::Detach { link, old } => {
+                kernel.detach(&hook.point, *link)?;
+                Some(Changed::Detached { hook, old })
+            }
+        })
+    }
+}
+
+impl<K: Kernel> Changed<'_, K> {
+    fn undo(self, kernel: &mut K) -> Undone<K::Error> {
+        let (what, result) = match self {
+            Self::Pinned { key, before: Some(map) } => (Step::PinMap(key.clone()), kernel.pin_map(key, map)),
+            Self::Pinned { key, before: None } => (Step::UnpinMap(key.clone()), kernel.unpin_map(key)),
+            Self::Attached { hook, link } => (Step::detach(hook), kernel.detach(&hook.point, link)),
+            Self::Replaced { hook, link, old, new } => (Step::replace(hook), kernel.replace(link, new, old)),
+            // Where it stood among others at the hook is lost; it goes first, as every new chain does.
+            Self::Detached { hook, old } => {
+                let again = kernel.attach(&hook.interface, hook.point.hook, hook.mode, old, None);
+                (Step::attach(hook), again.map(drop))
+            }
+        };
+        Undone { step: what, error: result.err() }
+    }
 }

@@ -5,10 +5,20 @@
 //! | [`record`] | what a live chain says about itself | yes |
 //! | [`live`] | what is live: links, records, maps, strangers | yes |
 //! | [`desired`] | a set's chains and this host's interfaces → what each hook should run | yes |
+//! | [`fuse`] | a chain's programs → one program | yes |
 //! | [`plan`] | desired and live → what will be done, or why it won't | yes |
+//! | [`kernel`] | Linux: observes, loads, attaches, pins | no |
 //! | [`execute`] | plan → outcome | but for what implements [`execute::Kernel`] |
+//! | [`model`] | a kernel made of plain values, for tests | yes |
 pub mod desired;
 pub mod execute;
+pub mod fuse;
+pub mod kernel;
 pub mod live;
+pub mod model;
 pub mod plan;
 pub mod record;
+mod denial;
+mod grounds;
+mod policy;
+pub mod trust;

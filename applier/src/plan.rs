@@ -20,13 +20,87 @@
 //! cut it off. A chain that is live stays where it is, whoever came before it since.
 
 use bpfkit_schemas::{
-    hook::{Foreign, Mode},
+    hook::{Hook, Mode},
     names::{ProgramName, SetName},
 };
 
-use crate::live::{
-    HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, OtherProgram, ProgramId, Record, Revision,
+use crate::{
+    desired::{Desired, Waiting},
+    live::{
+        HookPoint, Interface, LinkId, Litter, LiveState, MapId, MapKey, MapShape, OtherProgram, ProgramId, Record,
+        Revision,
+    },
 };
+
+mod diff;
+mod hooks;
+mod maps;
+mod problem;
+mod text;
+
+pub(crate) use hooks::label;
+pub(crate) use problem::describe;
+pub use problem::{PlanError, PlanProblem};
+
+/// Plans what makes `live` what is `desired`, or says everything that stands against it.
+///
+/// `live` must have been observed with the points of `desired` asked for.
+pub fn plan(desired: &Desired, live: &LiveState) -> Result<Plan, PlanError> {
+    let mut problems = Vec::new();
+    let mut warnings: Vec<_> = desired.waiting.iter().cloned().map(Warning::Waiting).collect();
+    let map_plans = maps::decide(desired, live, &mut problems);
+
+    let mut hooks = Vec::new();
+    for (point, chain) in &desired.chains {
+        let at = live.points.get(point);
+        hooks.extend(hooks::wanted(*point, chain, at, &map_plans, &mut problems, &mut warnings));
+    }
+    let unchanged = desired.chains.len() - hooks.len().min(desired.chains.len());
+    hooks.extend(
+        live.points
+            .iter()
+            .filter(|(point, _)| !desired.chains.contains_key(point))
+            .filter_map(|(point, at)| hooks::unwanted(*point, at, Because::NoLongerInManifest)),
+    );
+    if !problems.is_empty() {
+        return Err(PlanError { set: desired.set.clone(), problems });
+    }
+
+    let loads = |key: &MapKey| hooks.iter().filter_map(HookPlan::loads).any(|load| load.map_keys().contains(key));
+    let maps = map_plans.into_values().filter(|map| map.pin != PinChange::Keep || loads(&map.key)).collect();
+    let stale = live.maps.iter().filter(|(key, _)| !desired.maps.contains_key(key));
+    Ok(Plan {
+        set: desired.set.clone(),
+        purpose: Purpose::Apply,
+        grounds: desired.grounds.clone(),
+        maps,
+        hooks,
+        cleanup: cleanup(stale, live),
+        warnings,
+        unchanged,
+    })
+}
+
+/// Plans what takes the whole set off the host. Nothing can stand against it.
+pub fn remove(live: &LiveState) -> Plan {
+    Plan {
+        set: live.set.clone(),
+        purpose: Purpose::Remove,
+        grounds: Vec::new(),
+        maps: Vec::new(),
+        hooks: live.points.iter().filter_map(|(point, at)| hooks::unwanted(*point, at, Because::SetRemoved)).collect(),
+        cleanup: cleanup(live.maps.iter(), live),
+        warnings: Vec::new(),
+        unchanged: 0,
+    }
+}
+
+fn cleanup<'a>(stale: impl Iterator<Item = (&'a MapKey, &'a crate::live::LiveMap)>, live: &LiveState) -> Vec<Cleanup> {
+    stale
+        .map(|(key, map)| Cleanup::UnpinMap { key: key.clone(), map: map.id, shape: map.shape.clone() })
+        .chain(live.litter.iter().cloned().map(Cleanup::Sweep))
+        .collect()
+}
 
 /// Everything that a run will do, in order. Print it, store it, compare it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -112,7 +186,8 @@ pub enum MapBecause {
     NotThereYet,
     /// Its pin is gone, but a live chain still uses it.
     PinGone,
-    /// What is pinned doesn't serve, and what a live chain uses does: a run was stopped half-way.
+    /// The pin names another map than the live chains use, and theirs serves: a run was killed between moving
+    /// the pin and changing the hooks, or somebody moved it.
     PinIsAnother,
     /// Global data whose variables or initial values changed: its values are lost.
     DataChanged {
@@ -132,8 +207,6 @@ pub struct HookPlan {
     pub mode: Mode,
     /// What was there when the plan was made.
     pub seen: Seen,
-    /// The chain that will be loaded; none where nothing is.
-    pub load: Option<Record>,
     /// The steps, in order. Never empty.
     pub steps: Vec<HookStep>,
     /// Why. Never empty.
@@ -142,6 +215,16 @@ pub struct HookPlan {
     pub lines: Vec<ChainLine>,
     /// Whoever else is at this hook, in the kernel's order.
     pub others: Vec<OtherProgram>,
+}
+
+impl HookPlan {
+    /// The chain that is loaded for this hook, if one is.
+    pub fn loads(&self) -> Option<&Record> {
+        self.steps.iter().find_map(|step| match step {
+            HookStep::Attach { chain, .. } | HookStep::Replace { chain, .. } => Some(&**chain),
+            HookStep::PinLink { .. } | HookStep::Drop { .. } | HookStep::Detach { .. } => None,
+        })
+    }
 }
 
 /// What a hook plan was made from, and is only good for.
@@ -154,7 +237,7 @@ pub struct Seen {
 }
 
 /// One call that changes a hook.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HookStep {
     /// Pin our link again.
     PinLink {
@@ -166,13 +249,17 @@ pub enum HookStep {
         /// The link.
         link: LinkId,
     },
-    /// Attach the loaded chain by a new link.
+    /// Attach a chain by a new link.
     Attach {
+        /// The chain, which is loaded before any hook is touched.
+        chain: Box<Record>,
         /// The revision that the hook must have.
         expect: Option<Revision>,
     },
-    /// Put the loaded chain in the place of the old one.
+    /// Put a chain in the place of the old one.
     Replace {
+        /// The chain, which is loaded before any hook is touched.
+        chain: Box<Record>,
         /// The link.
         link: LinkId,
         /// The program that it must hold.
@@ -296,22 +383,13 @@ pub enum Cleanup {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Warning {
     /// No interface matches; the chain waits for one.
-    Waiting {
-        /// The hook.
-        hook: bpfkit_schemas::hook::Hook,
-        /// The pattern.
-        pattern: String,
-        /// The namespace's path, where it isn't ours.
-        netns: Option<String>,
-    },
+    Waiting(Waiting),
     /// Somebody else's program runs before the chain and can keep packets from it.
     RunsAfterOthers {
         /// The hook.
-        point: HookPoint,
+        hook: Hook,
         /// Its interface.
         interface: Interface,
-        /// What the manifest says about strangers.
-        foreign: Foreign,
         /// Who runs before.
         before: Vec<OtherProgram>,
     },

@@ -18,7 +18,7 @@ use crate::live::{MapKey, MapShape};
 #[error("{} problems with what the set declares for this host", problems.len())]
 pub struct DesiredError {
     /// What the spans point into.
-    pub source: Option<Arc<Source>>,
+    pub text: Option<Arc<Source>>,
     /// The problems, in the order of the chains. Never empty.
     pub problems: Vec<DesiredProblem>,
 }
@@ -55,7 +55,7 @@ pub enum DesiredProblem {
 
 impl Diagnose for DesiredError {
     fn diagnose(&self) -> Vec<Diagnostic> {
-        self.problems.iter().map(|problem| problem.diagnostic(self.source.as_ref())).collect()
+        self.problems.iter().map(|problem| problem.diagnostic(self.text.as_ref())).collect()
     }
 }
 
@@ -84,9 +84,9 @@ impl DesiredProblem {
         };
         match self {
             Self::Template { why, at: span, .. } => at(diagnostic, *span, "in this chain").cause(why),
-            Self::BadPattern { why, at: span, .. } => at(diagnostic, *span, "in this chain")
-                .cause(why)
-                .help("patterns know `*`, `?`, `[a-z]` and `{a,b}`"),
+            Self::BadPattern { why, at: span, .. } => {
+                at(diagnostic, *span, "in this chain").cause(why).help("patterns know `*`, `?`, `[a-z]` and `{a,b}`")
+            }
             Self::NoInterface { there, at: span, .. } => {
                 let there: Vec<_> = there.iter().map(|name| format!("`{}`", name.escape_default())).collect();
                 let note = match there.len() {
@@ -94,12 +94,14 @@ impl DesiredProblem {
                     1..=12 => format!("there are {}", there.join(", ")),
                     n => format!("there are {n} others"),
                 };
-                at(diagnostic, *span, "this chain names it")
-                    .note(note)
-                    .help("bring it up first, correct the name, or write a pattern: a chain may wait for one that matches")
+                at(diagnostic, *span, "this chain names it").note(note).help(
+                    "bring it up first, correct the name, or write a pattern: a chain may wait for one that matches",
+                )
             }
-            Self::NoNamespace { path, at: span, .. } => at(diagnostic, *span, "this chain names it")
-                .help(format!("make it (`ip netns add NAME` gives /run/netns/NAME), or correct `netns: {}`", path.display())),
+            Self::NoNamespace { path, at: span, .. } => at(diagnostic, *span, "this chain names it").help(format!(
+                "make it (`ip netns add NAME` gives /run/netns/NAME), or correct `netns: {}`",
+                path.display()
+            )),
             Self::ClaimedTwice { at: (first, second), patterns, .. } => {
                 let diagnostic = at(diagnostic, *second, &format!("`{}` matches it", patterns.1));
                 at(diagnostic, *first, &format!("`{}` matches it too", patterns.0))
@@ -110,20 +112,25 @@ impl DesiredProblem {
                 .note(format!("`{}` declares {}", second.0, second.1))
                 .note("where the sizes agree, the BTF types of key or value differ")
                 .help("build both against one definition, or give the maps different names to keep them apart"),
-            Self::NoEntries { map, .. } => diagnostic
-                .help(format!("set `max_entries` in the source, or in the manifest: `maps: [{{name: {}, max_entries: …}}]`", map.name())),
+            Self::NoEntries { map, .. } => diagnostic.help(format!(
+                "set `max_entries` in the source, or in the manifest: `maps: [{{name: {}, max_entries: …}}]`",
+                map.name()
+            )),
             Self::NobodyDeclares { at: span, .. } => {
                 at(diagnostic, *span, "declared here").help("correct the name, or take the entry out of `maps:`")
             }
             Self::BadMapName { .. } => {
                 diagnostic.help("map names are C identifiers: the name becomes a path under /sys/fs/bpf")
             }
-            Self::EmptyChain { at: span, .. } => at(diagnostic, *span, "it has no programs").help("list a program, or remove the chain"),
+            Self::EmptyChain { at: span, .. } => {
+                at(diagnostic, *span, "it has no programs").help("list a program, or remove the chain")
+            }
             Self::NotInBundle { at: span, .. } => {
                 at(diagnostic, *span, "named here").help("bundle the set again: `bpfkit bundle`")
             }
-            Self::WrongType { hook, at: span, .. } => at(diagnostic, *span, "named here")
-                .help(format!("`{hook}` runs `{}` programs", hook.program_type())),
+            Self::WrongType { hook, at: span, .. } => {
+                at(diagnostic, *span, "named here").help(format!("`{hook}` runs `{}` programs", hook.program_type()))
+            }
         }
     }
 
