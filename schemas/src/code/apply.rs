@@ -158,6 +158,12 @@ device, CPU and socket maps).";
 "A chain without programs can't be attached: there would be no verdict. The manifest's check refuses it; this one came from elsewhere.
 
 Name at least one program under the chain's `programs:`, or remove the chain.";
+    FUSE_PACKET_LOAD = "A132", Failed, "a program with old packet loads can't be called from a chain",
+"The program reads the packet with `LD_ABS` or `LD_IND` (`load_byte()` and its relatives, inherited from classic
+BPF). These end the whole program when they fail, so the kernel allows them in a called function only
+with type information, which a fused chain doesn't carry yet. Alone in its chain the program works.
+
+Read the packet directly (`data`, `data_end`), or with `bpf_skb_load_bytes`.";
 
     NO_INTERFACE = "A301", Failed, "an interface that a chain names doesn't exist",
 "A chain lists an interface by its full name, and this host has no interface of that name in the chain's

@@ -97,4 +97,31 @@ message has the path and the system's reason.";
     USAGE = "M027", Usage, "the command line can't be understood",
 "An argument has the wrong form: a reference without a tag or digest, a `--set` without `=`, a file
 that is no plan. The message says what was expected. `--help` lists what each command takes.";
+    LOCKED = "M028", Failed, "bpfkit.lock would change",
+"`bpfkit.lock` says which compiler, which kernel BTF and which images a build was made with. With
+`--locked` (as CI should run it) nothing else is accepted: the artifact is then made from what was
+reviewed.
+
+Run the same command without `--locked`, look at the change, and commit it.";
+    EXISTS = "M029", Failed, "the file is there already",
+"`init` writes a new project and never overwrites: a manifest, a source or a key that is there may be
+all that is left of somebody's work. Choose another folder, or remove the file.";
+    NOT_BUNDLED = "M030", Failed, "there is no bundle yet",
+"`sign`, `push`, `verify` and `apply` without a reference work on what `bpfkit bundle` made last, and
+nothing was bundled in this target folder.
+
+Run `bpfkit bundle` first, or give a reference.";
+    SEVERAL_REPOS = "M031", Usage, "the manifest has several repos, or none",
+"`push` without `--to` goes to the manifest's only repo. Where there are several, say which with
+`--to NAME`; where there is none, declare one under `repos:`.";
+    SOURCES_CHANGED = "M032", Failed, "the sources changed since they were bundled",
+"`apply` never compiles: programs come from the bundle. Files that went into it are different now, so
+what would run is not what the folder says.
+
+Run `bpfkit bundle` and `bpfkit sign` again (or `bpfkit dev`, which does it all).";
+    NOT_IN_BUNDLE = "M033", Failed, "the bundle lacks a program of the manifest",
+"The manifest declares a program that was not there when the bundle was made. `apply` takes programs
+from the bundle alone.
+
+Run `bpfkit bundle` and `bpfkit sign` again.";
 }

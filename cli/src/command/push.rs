@@ -1,0 +1,90 @@
+//! `bpfkit push`: a set and its signatures to a repo.
+
+use bpfkit_bundler::{self as bundler, Layout, PushEvent};
+use bpfkit_schemas::{
+    Code, Diagnostic,
+    code::Exit,
+    manifest::nearest,
+    reference::{Reference, Repo},
+};
+use serde::Serialize;
+
+use super::bundle::{last_pinned, network};
+use crate::{
+    args::{Global, Push},
+    failure::{Failure, Result},
+    project::Project,
+    ui::Ui,
+};
+
+#[derive(Serialize)]
+struct Report {
+    version: u32,
+    reference: String,
+    digest: String,
+    sent: usize,
+    there_before: usize,
+}
+
+pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
+    let project = Project::open(global, ui)?;
+    let (last, _) = last_pinned(&project)?;
+    let repo = repo(args, &project)?;
+    let place = repo.url.join(project.manifest.name.as_str()).map_err(|e| Failure::usage(e.to_string(), "choose another name for the set"))?;
+    let layout = Layout::open(project.layout_dir())?;
+
+    let progress = ui.progress("pushing");
+    let (mut sent, mut before) = (0, 0);
+    let pinned = bundler::push(&network(), &layout, &last.version, &project.placed_at(&place), &mut |event| {
+        let (PushEvent::Blob { sent: how, .. } | PushEvent::Manifest { sent: how, .. } | PushEvent::Referrer { sent: how, .. } | PushEvent::Tagged { sent: how, .. }) = &event;
+        match how {
+            bundler::push::Sent::Now => sent += 1,
+            bundler::push::Sent::Before => before += 1,
+        }
+        progress.say(format!("pushing to {place}: {sent} sent, {before} there before"));
+        progress.suspend(|| ui.detail(&describe(&event)));
+    })?;
+    drop(progress);
+    let reference = Reference { place, tag: Some(last.version), digest: Some(pinned.digest) };
+    ui.say(&format!("pushed to {}: {sent} sent, {before} there before", reference.place));
+    let report = Report { version: 1, reference: reference.to_string(), digest: pinned.digest.to_string(), sent, there_before: before };
+    ui.show(&report, || format!("{reference}\n"))?;
+    Ok(Exit::Done)
+}
+
+fn repo<'p>(args: &Push, project: &'p Project) -> Result<&'p Repo> {
+    let repos = &project.manifest.repos;
+    let names = || repos.iter().map(|r| r.name.as_str());
+    if let Some(wanted) = &args.to {
+        return repos.iter().find(|r| r.name.as_str() == wanted).ok_or_else(|| {
+            let problem = Diagnostic::error(Code::UNKNOWN_REPO, format!("the manifest names no repo `{wanted}`"));
+            Failure::one(match nearest(wanted, names()) {
+                Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None => problem.help("declare it under `repos:`"),
+            })
+        });
+    }
+    match repos.as_slice() {
+        [only] => Ok(only),
+        [] => Err(Failure::one(Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names no repo to push to").help("declare one under `repos:`"))),
+        _ => Err(Failure::one(
+            Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names several repos").help(format!("say which: --to {}", names().collect::<Vec<_>>().join(" or --to "))),
+        )),
+    }
+}
+
+fn describe(event: &PushEvent) -> String {
+    match event {
+        PushEvent::Blob { digest, size, sent } => format!("{} blob {} ({size} bytes)", word(*sent), digest.short()),
+        PushEvent::Manifest { digest, sent } => format!("{} manifest {}", word(*sent), digest.short()),
+        PushEvent::Referrer { digest, subject, sent } => format!("{} signature {} of {}", word(*sent), digest.short(), subject.short()),
+        PushEvent::Tagged { tag, digest, sent, .. } => format!("{} tag {tag} = {}", word(*sent), digest.short()),
+    }
+}
+
+fn word(sent: bundler::push::Sent) -> &'static str {
+    match sent {
+        bundler::push::Sent::Now => "sent",
+        bundler::push::Sent::Before => "there:",
+    }
+}

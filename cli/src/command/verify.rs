@@ -1,0 +1,146 @@
+//! `bpfkit verify`: who signed a set, by which policy. Changes nothing.
+
+use std::path::Path;
+
+use bpfkit_applier::trust::{Asked, NoPolicy, Policy, VerifiedBundle, Word, decide, starter_policy};
+use bpfkit_bundler::{self as bundler, FetchedBundle, Limits, key::PublicKey};
+use bpfkit_schemas::{
+    Code, Diagnostic,
+    code::Exit,
+    diagnostic::Diagnose as _,
+    reference::{Pinned, Place, Reference},
+    trust::{Claims, Demands, Quorum, Role, TrustBlock, TrustedKey},
+};
+use serde::Serialize;
+
+use super::bundle::{last_pinned, network};
+use crate::{
+    args::{Global, Verify},
+    failure::{Failure, Result},
+    host,
+    project::{self, Project},
+    ui::Ui,
+};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    reference: String,
+    repository: String,
+    tag: String,
+    grounds: &'a bpfkit_applier::trust::Grounds,
+}
+
+pub(super) fn run(args: &Verify, global: &Global, ui: &Ui) -> Result<Exit> {
+    let (fetched, asked) = match &args.reference {
+        Some(text) => by_reference(&project::reference(text, global)?, ui)?,
+        None => of_project(&Project::open(global, ui)?)?,
+    };
+    let policy = match (&args.trust, &args.key) {
+        (Some(file), _) => policy(&host::policy_file(file)?)?,
+        (None, Some(file)) => one_key(file, &fetched)?,
+        (None, None) if asked.word == Word::Manifest => of_manifest(&Project::open(global, ui)?)?,
+        (None, None) => of_host(&fetched)?,
+    };
+    let verified = decide(&policy, fetched, &asked, jiff::Timestamp::now())?;
+    let config = verified.config();
+    let report = Report {
+        version: 1,
+        reference: verified.pinned().to_string(),
+        repository: config.repository.to_string(),
+        tag: config.version.to_string(),
+        grounds: verified.grounds(),
+    };
+    ui.show(&report, || {
+        let lines: String = verified.grounds().lines().iter().map(|line| format!("  {line}\n")).collect();
+        format!("{}\n{lines}", report.reference)
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Fetches what a reference names, and what it must then be.
+///
+/// In a registry a repository's place is its name, and what lies there must be signed for it: a
+/// registry can't pass one repository's bundle off as another's. A layout has no name of its own.
+pub(super) fn by_reference(reference: &Reference, ui: &Ui) -> Result<(FetchedBundle, Asked)> {
+    let network = network();
+    let progress = ui.progress("fetching");
+    progress.say(format!("fetching {reference}"));
+    let pinned = bundler::pin(&network, reference)?;
+    let fetched = fetch(&pinned)?;
+    let repository = match &reference.place {
+        Place::Registry(name) => Some(name.clone()),
+        Place::Layout(_) => None,
+    };
+    let asked = Asked { set: fetched.config.set.clone(), repository, version: reference.tag.clone(), word: Word::Reference };
+    Ok((fetched, asked))
+}
+
+/// Fetches what `bundle` made last, and what it must be.
+pub(super) fn of_project(project: &Project) -> Result<(FetchedBundle, Asked)> {
+    let (last, pinned) = last_pinned(project)?;
+    let manifest = &project.manifest;
+    let asked = Asked { set: manifest.name.clone(), repository: Some(manifest.repository()), version: Some(last.version), word: Word::Manifest };
+    Ok((fetch(&pinned)?, asked))
+}
+
+/// Pulls a set for this machine.
+pub(super) fn fetch(pinned: &Pinned) -> Result<FetchedBundle> {
+    let platform = host::platform().ok_or_else(|| {
+        Failure::one(Diagnostic::error(Code::BUNDLE_NOT_FOUND, "bpfkit doesn't know this machine's platform").help("it runs on linux/amd64 and linux/arm64"))
+    })?;
+    Ok(bundler::pull(&network(), pinned, platform, &Limits::default())?)
+}
+
+/// The policy of a manifest's own trust block; without one nothing is believed.
+pub(super) fn of_manifest(project: &Project) -> Result<Policy> {
+    policy(&project.trust()?.unwrap_or_default())
+}
+
+/// The host's policy; where there is none, the error prints a start.
+pub(super) fn of_host(fetched: &FetchedBundle) -> Result<Policy> {
+    match host::policy()? {
+        Some(block) => policy(&block),
+        None => {
+            let repository = fetched.config.repository.clone();
+            let starter = starter_policy(&repository, None);
+            let problems = NoPolicy { repository }.diagnose();
+            Err(Failure(problems.into_iter().map(|p| if p.help.is_some() { p } else { p.help(format!("a start for {}:\n{starter}", host::POLICY)) }).collect()))
+        }
+    }
+}
+
+fn policy(block: &TrustBlock) -> Result<Policy> {
+    Ok(Policy::new(block)?)
+}
+
+/// "Signed by this key as author, for the repository that it says": what `verify --key` means.
+fn one_key(file: &Path, fetched: &FetchedBundle) -> Result<Policy> {
+    let key = PublicKey::read(file)?;
+    let name = "key".parse().map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "report this as a bug"))?;
+    let quorum = Quorum { threshold: std::num::NonZeroUsize::MIN, from: vec![name] };
+    let block = TrustBlock {
+        keys: [(quorum.from.first().cloned(), TrustedKey { pem: key.pem().to_owned(), not_after: None })].into_iter().filter_map(|(n, k)| Some((n?, k))).collect(),
+        image: [(fetched.config.repository.to_string(), Demands { roles: [(Role::Author, quorum)].into(), claims: Claims::default() })].into(),
+        ..TrustBlock::default()
+    };
+    // Programs that came from somebody else's image are that somebody's: this key may have signed them too.
+    let mut block = block;
+    for program in &fetched.config.programs {
+        if let bpfkit_schemas::bundle::ProgramOrigin::Image { repository, .. } = &program.origin
+            && let Some(demands) = block.image.get(fetched.config.repository.as_str()).cloned()
+        {
+            block.image.insert(repository.to_string(), demands);
+        }
+    }
+    policy(&block)
+}
+
+/// Decides about a fetched set by the policy that its word calls for.
+pub(super) fn believe(fetched: FetchedBundle, asked: &Asked, project: Option<&Project>) -> Result<VerifiedBundle> {
+    let policy = match project {
+        Some(project) => of_manifest(project)?,
+        None => of_host(&fetched)?,
+    };
+    Ok(decide(&policy, fetched, asked, jiff::Timestamp::now())?)
+}

@@ -1,0 +1,113 @@
+//! A manifest on disk, with the folder that it describes.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bpfkit_schemas::{
+    Diagnostic, Source,
+    manifest::{Checked, Manifest, Overrides, check},
+    reference::{Place, Reference},
+    trust::TrustBlock,
+    yaml::MAX_BYTES,
+};
+
+use crate::{
+    args::Global,
+    failure::{Failure, Result},
+    host,
+    ui::Ui,
+};
+
+/// A project: a checked manifest and where it lies.
+pub(crate) struct Project {
+    /// The manifest.
+    pub(crate) manifest: Manifest,
+    /// Its folder; everything that it names is relative to that.
+    pub(crate) root: PathBuf,
+    /// Where objects and bundles go.
+    pub(crate) target: PathBuf,
+}
+
+impl Project {
+    /// Reads and checks the manifest; shows its warnings.
+    pub(crate) fn open(global: &Global, ui: &Ui) -> Result<Self> {
+        let source = read(&global.file)?;
+        let Checked { manifest, warnings } = check(&source, &overrides(global)?).map_err(Failure)?;
+        ui.diagnostics(&warnings);
+        let root = match global.file.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let target = global.target_dir.clone().unwrap_or_else(|| if root == Path::new(".") { PathBuf::from(".bpfkit") } else { root.join(".bpfkit") });
+        Ok(Self { manifest, root, target })
+    }
+
+    /// The layout that `bundle` writes.
+    pub(crate) fn layout_dir(&self) -> PathBuf {
+        self.target.join("oci")
+    }
+
+    /// A place as this process can reach it: a layout that the manifest names is relative to the manifest.
+    pub(crate) fn placed_at(&self, place: &Place) -> Place {
+        match place {
+            Place::Layout(dir) if self.root != Path::new(".") => Place::Layout(self.root.join(dir)),
+            other => other.clone(),
+        }
+    }
+
+    /// A reference of the manifest as this process can reach it.
+    pub(crate) fn placed(&self, reference: &Reference) -> Reference {
+        Reference { place: self.placed_at(&reference.place), ..reference.clone() }
+    }
+
+    /// The trust block with its keys read; `None` where the manifest has none.
+    pub(crate) fn trust(&self) -> Result<Option<TrustBlock>> {
+        let Some(trust) = &self.manifest.trust else { return Ok(None) };
+        host::read_keys(trust.clone(), &self.root, &self.manifest.source).map(Some)
+    }
+}
+
+/// A reference as typed: the manifest's repos count where there is a manifest, then the host's.
+pub(crate) fn reference(text: &str, global: &Global) -> Result<Reference> {
+    let mut repos = Vec::new();
+    if global.file.exists() {
+        let source = read(&global.file)?;
+        if let Ok(checked) = check(&source, &overrides(global)?) {
+            repos.extend(checked.manifest.repos);
+        }
+    }
+    for repo in host::repos()? {
+        if !repos.iter().any(|known| known.name == repo.name) {
+            repos.push(repo);
+        }
+    }
+    Reference::parse(text, &repos).map_err(|e| Failure::usage(e.to_string(), "a reference is `host/path:tag`, `host/path@sha256:…`, `oci:DIR:tag` or `REPO/path:tag`"))
+}
+
+fn overrides(global: &Global) -> Result<Overrides> {
+    let mut set = Vec::new();
+    for text in &global.set {
+        let (name, value) = text.split_once('=').ok_or_else(|| Failure::usage(format!("`--set {text}` has no `=`"), "write `--set name=value`"))?;
+        set.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(Overrides { set, machine: host::platform() })
+}
+
+/// Reads a manifest's text: one read, bounded, of whatever the path leads to.
+fn read(path: &Path) -> Result<Arc<Source>> {
+    let file = fs::File::open(path).map_err(|error| {
+        let failure = Failure::unreadable(path, &error);
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return Failure(failure.0.into_iter().map(|d| d.help("`bpfkit init` writes a project; `-f FILE` names another manifest")).collect());
+        }
+        failure
+    })?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| Failure::unreadable(path, &e))?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::one(Diagnostic::error(bpfkit_schemas::Code::NOT_YAML, format!("`{}` is not text in UTF-8", path.display()))))?;
+    Ok(Source::new(path.display().to_string(), text))
+}
