@@ -11,10 +11,7 @@
 //! input: only cosign's own sets are run, so memory stays below 130 MiB.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use crypto_secretbox::{
-    KeyInit as _, XSalsa20Poly1305,
-    aead::Aead as _,
-};
+use crypto_secretbox::{KeyInit as _, XSalsa20Poly1305, aead::Aead as _};
 use p256::pkcs8::{LineEnding, der::pem};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -73,8 +70,9 @@ pub(super) fn seal(der: &[u8], passphrase: &Passphrase) -> Result<Zeroizing<Stri
         getrandom::fill(random).map_err(|e| KeyError::Random { why: e.to_string() })?;
     }
     let key = derive(passphrase, &salt, LOG_N)?;
-    let ciphertext =
-        XSalsa20Poly1305::new(&(*key).into()).encrypt(&nonce.into(), der).map_err(|_| broken("the cipher refuses it"))?;
+    let ciphertext = XSalsa20Poly1305::new(&(*key).into())
+        .encrypt(&nonce.into(), der)
+        .map_err(|_| broken("the cipher refuses it"))?;
     let sealed = Sealed {
         kdf: Kdf { name: "scrypt".to_owned(), params: Params { n: 1 << LOG_N, r: R, p: P }, salt: BASE64.encode(salt) },
         cipher: Cipher { name: "nacl/secretbox".to_owned(), nonce: BASE64.encode(nonce) },
@@ -126,6 +124,7 @@ pub(super) fn open(text: &str, passphrase: &Passphrase) -> Result<Zeroizing<Vec<
 fn derive(passphrase: &Passphrase, salt: &[u8], log_n: u8) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let params = scrypt::Params::new(log_n, R, P).map_err(|e| KeyError::not_private(e.to_string()))?;
     let mut key = Zeroizing::new([0; 32]);
-    scrypt::scrypt(passphrase.as_bytes(), salt, &params, key.as_mut_slice()).map_err(|e| KeyError::not_private(e.to_string()))?;
+    scrypt::scrypt(passphrase.as_bytes(), salt, &params, key.as_mut_slice())
+        .map_err(|e| KeyError::not_private(e.to_string()))?;
     Ok(key)
 }

@@ -5,10 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bpfkit_schemas::{
-    Code, Diagnostic,
-    diagnostic::Diagnose,
-};
+use bpfkit_schemas::{Code, Diagnostic, diagnostic::Diagnose};
 use thiserror::Error;
 
 /// Why a key can't be made, read or used.
@@ -144,7 +141,8 @@ impl KeyError {
     }
 
     fn next_move(&self) -> Option<String> {
-        let shell = |file: &Option<PathBuf>| file.as_ref().map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
+        let shell =
+            |file: &Option<PathBuf>| file.as_ref().map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
         match self {
             Self::Exists { .. } => Some("choose another `--output`, or move the old key away first".to_owned()),
             Self::Exposed { file, .. } => Some(format!("run `chmod 600 {}`, and replace the key if somebody may have read it", file.display())),

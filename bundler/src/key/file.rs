@@ -37,7 +37,11 @@ pub(super) fn create(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), 
         Readers::OwnerAlone => 0o600,
         Readers::Everyone => 0o644,
     };
-    let mut file = tempfile::Builder::new().prefix(".bpfkit-key-").permissions(Permissions::from_mode(0o600)).tempfile_in(folder).map_err(failed)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".bpfkit-key-")
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(folder)
+        .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;

@@ -152,7 +152,9 @@ fn a_hostile_key_file_is_refused_without_panic_or_great_cost() {
         assert_eq!(code(&error), Code::NOT_A_PRIVATE_KEY.as_str(), "{to}");
     }
     // An empty or changed ciphertext looks like a wrong passphrase; nothing can tell them apart.
-    let error = PrivateKey::from_encrypted_pem(&rewrapped(r#""ciphertext":"soW1"#, r#""ciphertext":"soW2"#), &"hunter2".into()).unwrap_err();
+    let error =
+        PrivateKey::from_encrypted_pem(&rewrapped(r#""ciphertext":"soW1"#, r#""ciphertext":"soW2"#), &"hunter2".into())
+            .unwrap_err();
     assert_eq!(code(&error), Code::WRONG_PASSPHRASE.as_str());
 }
 

@@ -57,7 +57,10 @@ fn signing_again_gives_the_same_bytes() {
 fn only_the_key_that_signed_is_found() {
     let (key, other) = (cosigns_key(), PrivateKey::generate().unwrap());
     let hint = key.public().hint();
-    assert_eq!(check(COSIGNS.as_bytes(), subject(), &[other.public()]), Err(NotGenuine::UnknownKey { hint: hint.clone() }));
+    assert_eq!(
+        check(COSIGNS.as_bytes(), subject(), &[other.public()]),
+        Err(NotGenuine::UnknownKey { hint: hint.clone() })
+    );
     assert_eq!(check(COSIGNS.as_bytes(), subject(), &[]), Err(NotGenuine::UnknownKey { hint: hint.clone() }));
     assert!(check(COSIGNS.as_bytes(), subject(), &[other.public(), key.public()]).is_ok());
     // A hint is a hint: to name somebody else's key makes nobody else the signer.
@@ -70,7 +73,10 @@ fn only_the_key_that_signed_is_found() {
 fn a_signature_of_something_else_says_of_what() {
     let key = cosigns_key();
     let other = Digest::from_bytes([1; 32]);
-    assert_eq!(check(COSIGNS.as_bytes(), other, &[key.public()]), Err(NotGenuine::AnotherSubject { signed: subject() }));
+    assert_eq!(
+        check(COSIGNS.as_bytes(), other, &[key.public()]),
+        Err(NotGenuine::AnotherSubject { signed: subject() })
+    );
 }
 
 #[test]
@@ -127,8 +133,16 @@ fn a_bundle_of_another_shape_is_refused() {
         ("two signatures", signature, &format!("{signature},{signature}")),
         ("no signature", signature, ""),
         ("no envelope", &format!(r#","dsseEnvelope":{envelope}"#), ""),
-        ("a message signature as well", r#""dsseEnvelope":"#, r#""messageSignature":{"signature":"AA=="},"dsseEnvelope":"#),
-        ("key and certificate", &hint, &hint.replace(r#"{"publicKey""#, r#"{"certificate":{"rawBytes":"AA=="},"publicKey""#)),
+        (
+            "a message signature as well",
+            r#""dsseEnvelope":"#,
+            r#""messageSignature":{"signature":"AA=="},"dsseEnvelope":"#,
+        ),
+        (
+            "key and certificate",
+            &hint,
+            &hint.replace(r#"{"publicKey""#, r#"{"certificate":{"rawBytes":"AA=="},"publicKey""#),
+        ),
         ("url-safe base64", r#""payload":"eyJf"#, r#""payload":"ey_f"#),
         ("unpadded base64", r#"="}]"#, r#""}]"#),
         ("more after the end", r#"="}]}}"#, r#"="}]}}{}"#),
