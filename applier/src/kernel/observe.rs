@@ -35,10 +35,10 @@ use super::{
 };
 use crate::{
     live::{
-        Attachment, HeldBy, HookPoint, Interface, LinkId, LiveChain, LivePoint, LiveRecord, LiveState, MapId, Namespace,
-        OtherProgram, Owner, Pin, Presence, ProgramId,
+        Attachment, HeldBy, HookPoint, Interface, LinkId, LiveChain, LiveMap, LivePoint, LiveRecord, LiveState, MapKey,
+        Namespace, OtherProgram, Owner, Pin, Presence, ProgramId,
     },
-    record::Record,
+    record::{Record, Stored},
 };
 
 /// Observes `set` on this host, and the hook points in `asked`.
@@ -115,6 +115,20 @@ fn set_of(seen: &Seen) -> Option<&SetName> {
         Some(Ok(stored)) => Some(&stored.record.set),
         _ => None,
     }
+}
+
+/// The maps that a record names and that its program really uses.
+fn used_maps(stored: &Stored, used: &[u32]) -> Result<BTreeMap<MapKey, LiveMap>, KernelError> {
+    let mut maps = BTreeMap::new();
+    for (key, id) in stored.maps() {
+        if used.contains(&id.0)
+            && let Ok(map) = sys::map_by_id(id.0)
+        {
+            let live = pins::live_map(&key, &map)?;
+            maps.insert(key, live);
+        }
+    }
+    Ok(maps)
 }
 
 struct Observer<'a> {
@@ -212,8 +226,7 @@ impl Observer<'_> {
         let seen = self.programs.see(link.program_id)?;
         let (record, maps) = match seen.map(|seen| (&seen.record, &seen.info.maps)) {
             Some((Some(Ok(stored)), used)) => {
-                let maps = stored.maps().into_iter().filter(|(_, id): &(_, MapId)| used.contains(&id.0)).collect();
-                (LiveRecord::Read(Box::new(stored.record.clone())), maps)
+                (LiveRecord::Read(Box::new(stored.record.clone())), used_maps(stored, used)?)
             }
             Some((Some(Err(error)), _)) => (LiveRecord::Unreadable(error.to_string()), BTreeMap::new()),
             Some((None, _)) => (LiveRecord::Unreadable("its program has none".to_owned()), BTreeMap::new()),
