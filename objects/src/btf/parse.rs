@@ -233,10 +233,7 @@ fn read_type(reader: &mut Reader<'_>, id: TypeId) -> Result<Type, BtfError> {
         10 => Kind::Const(ty),
         11 => Kind::Restrict(ty),
         12 => Kind::Func { proto: ty, linkage: linkage(len, id)? },
-        13 => Kind::FuncProto {
-            ret: ty,
-            params: reader.list(len, 8, |r| Ok(Param { name: r.name()?, ty: r.ty()? }))?,
-        },
+        13 => Kind::FuncProto { ret: ty, params: reader.list(len, 8, |r| Ok(Param { name: r.name()?, ty: r.ty()? }))? },
         14 => Kind::Var { ty, linkage: linkage(reader.u32()?, id)? },
         15 => Kind::Datasec {
             size,
@@ -285,11 +282,14 @@ fn check_references(types: &[Type], strings: usize) -> Result<(), BtfError> {
             Ok(offset) if offset < strings => Ok(()),
             _ => Err(BtfError::BadName { id }),
         };
-        let reference = |to: TypeId| if to.index() < types.len() { Ok(()) } else { Err(BtfError::BadReference { id, to }) };
+        let reference =
+            |to: TypeId| if to.index() < types.len() { Ok(()) } else { Err(BtfError::BadReference { id, to }) };
         name(ty.name)?;
         match &ty.kind {
             Kind::Void | Kind::Int(_) | Kind::Fwd(_) | Kind::Float { .. } => {}
-            Kind::Ptr(to) | Kind::Typedef(to) | Kind::Volatile(to) | Kind::Const(to) | Kind::Restrict(to) => reference(*to)?,
+            Kind::Ptr(to) | Kind::Typedef(to) | Kind::Volatile(to) | Kind::Const(to) | Kind::Restrict(to) => {
+                reference(*to)?
+            }
             Kind::Var { ty, .. } | Kind::DeclTag { ty, .. } | Kind::TypeTag { ty, .. } => reference(*ty)?,
             Kind::Func { proto, .. } => {
                 reference(*proto)?;

@@ -63,7 +63,11 @@ impl Btf {
                             list.push_str(", ");
                         }
                         let last = param.ty == TypeId::VOID;
-                        list.push_str(&if last { "...".to_owned() } else { self.declare(param.ty, String::new(), steps / 4) });
+                        list.push_str(&if last {
+                            "...".to_owned()
+                        } else {
+                            self.declare(param.ty, String::new(), steps / 4)
+                        });
                     }
                     inner = format!("{inner}({})", if list.is_empty() { "void" } else { &list });
                     id = *ret;

@@ -256,4 +256,44 @@ contents may go, `bpfkit remove NAME` and apply again.";
 "tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
 
 Detach some of them with the tools that attached them; `bpftool net show` lists them.";
+    LINK_NO_ENTRY = "A400", Failed, "an object has no such program",
+"The bundle says which function of the object is the program, and the object has no entry program of that
+name. Functions in `.text` are subprograms and can't be attached.
+
+Compare `entry:` with the programs that the message lists, and bundle again.";
+    LINK_CORE_AMBIGUOUS = "A401", Failed, "this kernel has several types of one name, and they disagree",
+"CO-RE looks the object's types up in the kernel by name. Kernels can hold several structs of one name, in
+different drivers for instance. They are no problem while they agree on what is asked; here they don't, so
+whatever was chosen could read another field than was meant. libbpf refuses this as well.
+
+Say which one is meant: test for it with `bpf_core_type_matches` on a flavour (`struct x___mine`).";
+    LINK_CORE_MIXED = "A402", Failed, "one program's accesses fit different types of one name",
+"Two accesses through one local type each fit only one of several kernel types of that name, and not the same
+one. A loader that resolves each access by itself mixes two layouts and reads foreign memory without any
+error; libbpf leaves an instruction that the verifier refuses without saying why.
+
+Give each of the kernel's types a flavour of its own (`struct x___a`, `struct x___b`) and test which is there.";
+    LINK_CORE_BROKEN = "A403", Failed, "a CO-RE relocation can't be applied",
+"A relocation doesn't fit the object's own types or its instruction, or the kernel's field can't be reached by
+the load that was compiled: beyond 32 KiB, or of a size that no load has. The object was damaged, or changed
+after it was compiled, or the kernel's type differs too much.
+
+Build the object again; read such a field with `bpf_core_read` or BPF_CORE_READ_BITFIELD.";
+    LINK_INSTRUCTION = "A404", Failed, "an instruction of an object makes no sense",
+"An instruction calls a place where no function starts, or loads the address of something that the object
+doesn't name. A made-up number in such a load would mean whatever file the loader happens to have open, so it
+is refused before the kernel sees it. Compilers don't write such instructions.
+
+Build the object again.";
+    LINK_TOO_LONG = "A405", Failed, "a program is too long for any verifier",
+"The program with all subprograms that it calls has more than a million instructions, which is what the kernel
+takes from the privileged at most (BPF_COMPLEXITY_LIMIT_INSNS).
+
+Unroll fewer loops, or split the program into several of a chain.";
+    LINK_EXTERN = "A406", Failed, "a program uses kernel symbols, which bpfkit doesn't resolve yet",
+"The object calls kernel functions (kfuncs), or reads kernel variables (`__ksym`) or configuration values
+(`__kconfig`), by name. The loader has to look those up in the running kernel; bpfkit doesn't yet, and a
+program with a guessed number would call something else.
+
+Use helpers and CO-RE instead, or load this program with libbpf.";
 }

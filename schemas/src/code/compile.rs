@@ -108,4 +108,89 @@ Compare the spelling with the object's maps, which the message lists.";
 "`globals:` sets variables of the object before it is loaded. This name is not among them. A variable
 that the code never reads is removed by the compiler; one that may be set must be declared `const
 volatile` or be used in a way that the compiler can't see through.";
+    OBJECT_IS_NONE = "C500", Usage, "a file is no eBPF object",
+"The file is not what clang writes for `-target bpf -c`: a 64-bit little-endian relocatable ELF file for
+the machine eBPF. A linked program, an archive, bytecode of LLVM or an object for the host's own machine
+can't be loaded.
+
+Compile with `clang -target bpf -g -O2 -c`, or let bpfkit do it with `source:`.";
+    OBJECT_TOO_LARGE = "C501", Failed, "an object is too large",
+"Objects of up to 16 MiB are read; real ones have some tens of kilobytes, and readers of bpfman's images
+take no more either. The limit keeps a hostile bundle from using up memory before it is understood.
+
+Strip debug information with `llvm-strip -g` (BTF stays), or make large tables maps that are filled later.";
+    OBJECT_BIG_ENDIAN = "C502", Failed, "an object is big-endian",
+"eBPF has the byte order of the machine that runs it, and this bpfkit runs on, and builds for, little-endian
+machines (x86-64, arm64, riscv64). Swapping the bytes of such an object would not help: the compiler has
+already laid out its data and its bit-fields for the other order.
+
+Compile with `-target bpfel` or plain `-target bpf`.";
+    OBJECT_DAMAGED = "C503", Failed, "an object is damaged",
+"The file is an eBPF object by its header, but a part that it announces lies outside of it, overlaps or makes
+no sense. No compiler writes that: the file was cut off, changed on the way or made to attack a reader. It is
+not used in part.
+
+Build or fetch it again.";
+    OBJECT_NO_BTF = "C504", Usage, "an object carries no BTF",
+"BTF says what types an object's maps, variables and accesses to the kernel have. Without it nothing can be
+relocated to another kernel, no variable can be set by name and no map can be read by its members, so an
+object without BTF would fail on some hosts and misread memory on others.
+
+Compile with `-g`, and strip with `llvm-strip -g`, which leaves `.BTF` and `.BTF.ext` in place.";
+    OBJECT_BTF_DAMAGED = "C505", Failed, "an object's BTF can't be read",
+"The section `.BTF` or `.BTF.ext` is there but isn't well-formed: a type refers to one that doesn't exist,
+contains itself, or is of a kind that Linux 6.18 doesn't know. Each reference is checked before it is
+followed, so that a hostile object can neither crash nor stall the reader.
+
+Build the object again, with a compiler that isn't newer than this bpfkit knows.";
+    OBJECT_LEGACY_MAPS = "C506", Usage, "an object declares its maps in the old form",
+"Maps in a section `maps` (`struct bpf_map_def`) have no BTF: key and value types are unknown. libbpf 1.0
+gave this form up in 2022, and bpfkit doesn't read it.
+
+Declare each map as a struct in `SEC(\".maps\")` with `__uint(type, …)`, `__type(key, …)`, `__type(value, …)`.";
+    OBJECT_FUNCTION = "C507", Usage, "a function of an object can't be used",
+"Entry programs are global functions, each in a section that says their type; functions in `.text` are
+subprograms. A `static` entry program, or one that reaches beyond its section, is refused by libbpf and here:
+nobody could tell what would be loaded.
+
+Remove `static` from the program, or remove `SEC(…)` from the subprogram.";
+    OBJECT_MAP = "C508", Usage, "a map's definition is wrong",
+"The struct in `.maps` doesn't describe a map: a member has an unknown name, a size is given twice and
+differs, the type is missing. A misspelt member (`max_entires`) would otherwise silently make another map
+than was meant.
+
+Compare it with the examples in `bpf_helpers.h`.";
+    OBJECT_MAP_UNSUPPORTED = "C509", Failed, "a map asks for something that bpfkit doesn't do",
+"libbpf can fill maps of maps and program arrays from a list in the object (`.values = { … }`). bpfkit doesn't,
+and a map that silently stayed empty would make its programs behave otherwise than they were written.
+
+Leave the list out, and fill the map from user space through its pin.";
+    OBJECT_DATA = "C510", Failed, "a section of global variables can't be made a map",
+"Global variables live in maps that are made from `.rodata`, `.data` and `.bss`. Variables that hold
+addresses (`const char *names[]`) can't: nobody knows the address of a map's value when the map is filled, and
+libbpf leaves them null without a word. struct_ops and more than 16 MiB of variables are refused as well.
+
+Use arrays of characters instead of pointers, and maps for large tables.";
+    OBJECT_REFERENCE = "C511", Failed, "an instruction refers to something that can't be linked",
+"A relocation of the object names a symbol that is no function, map or variable of it, or uses one as
+something that it is not. Usually an object was compiled from one of several files that belong together.
+
+Put the files into one source, or link their objects with `bpftool gen object`.";
+    GLOBAL_NOT_IN_OBJECT = "C520", Usage, "an object has no such variable to set",
+"`globals:` names a variable that isn't among the object's global variables, or one of several `static` ones
+of that name. Setting nothing without a word would leave a limit at its default that somebody believes to
+have changed. A variable that no code reads is removed by the compiler.
+
+Compare the spelling with `bpfkit inspect`, which lists an object's variables.";
+    GLOBAL_MISFIT = "C521", Usage, "a value doesn't fit its variable's C type",
+"Values in `globals:` are written by the variable's own C type: numbers within its range, members by name,
+text only into arrays of characters, with room for the final NUL. Nothing is cut off or wrapped around: a
+`__u8` of 300 would otherwise become 44.
+
+The message names the place, its type and what would fit.";
+    GLOBAL_FOLDED = "C522", Usage, "a constant can't be set any more",
+"The variable is `const` without `volatile`: the compiler may rely on its value and has put it into the
+instructions. Changing the variable afterwards would change nothing, or only some of its uses.
+
+Declare it `const volatile`: the verifier still treats it as a constant and removes dead code.";
 }
