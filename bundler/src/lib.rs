@@ -46,7 +46,7 @@ pub use limits::Limits;
 pub use listing::{Listed, Listing, list};
 pub use network::{Network, Timeouts};
 pub use pull::{CarriedImage, FetchedBundle, PullError, pin, pull};
-pub use push::{PushError, PushEvent, add_signature, push};
+pub use push::{PushError, PushEvent, add_signature, copy, push};
 pub use referrers::RawSignature;
 pub use set::{BundleError, Bundled, PackProgram, PackSet, bundle};
 pub use transfer::TransferError;

@@ -27,7 +27,7 @@ use crate::{
     network::Network,
     oci::{Descriptor, Document, MANIFEST_TYPE},
     pull::{FormatError, PullError, pin},
-    referrers::Failed,
+    referrers::{self, Failed},
     registry::{Access, Registry, is_reserved},
     set::program_tag,
     store::{Store, Want},
@@ -89,11 +89,11 @@ pub enum Sent {
 /// Why a push stopped. What was sent stays; pushing again goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// The layout doesn't hold what is to be pushed.
-    #[error("there is nothing to push as `{version}`")]
+    /// The set can't be read where it is.
+    #[error("there is nothing to carry at `{from}`")]
     Source {
-        /// The version.
-        version: Tag,
+        /// Where it should be.
+        from: String,
         /// Why.
         source: PullError,
     },
@@ -153,22 +153,26 @@ pub fn push(
     if is_reserved(version) {
         return Err(PushError::Reserved { tag: version.clone() });
     }
-    let load = || -> Result<Load, PullError> {
-        let place = Place::Layout(layout.dir().to_owned());
-        let pinned = pin(network, &Reference { place, tag: Some(version.clone()), digest: None })?;
-        Load::of(layout, &pinned).map_err(|failed| match failed {
-            Failed::Transfer(source) => PullError::Transfer { reference: pinned.to_string(), source },
-            Failed::Format(source) => PullError::Format { reference: pinned.to_string(), source },
-        })
-    };
-    let load = load().map_err(|source| PushError::Source { version: version.clone(), source })?;
+    let place = Place::Layout(layout.dir().to_owned());
+    let from = Reference { place, tag: Some(version.clone()), digest: None };
+    let pinned = pin(network, &from).map_err(|source| PushError::Source { from: from.to_string(), source })?;
+    copy(network, &pinned, to, on)
+}
+
+/// Carries the set at `from`, wherever that is, to `to`, as [`push`] does. What arrives is what its
+/// digests say, and nothing more has been decided about it.
+pub fn copy(network: &Network, from: &Pinned, to: &Place, on: &mut dyn FnMut(PushEvent)) -> Result<Pinned, PushError> {
+    let source = |source| PushError::Source { from: from.to_string(), source };
+    let load = Store::open(network, &from.place).map_err(Failed::from).and_then(|store| Load::of(&store, from));
+    let load = load.map_err(|failed| match failed {
+        Failed::Transfer(failed) => source(PullError::Transfer { reference: from.to_string(), source: failed }),
+        Failed::Format(failed) => source(PullError::Format { reference: from.to_string(), source: failed }),
+    })?;
     let events = RefCell::new(on);
     let emit = |event| (events.borrow_mut())(event);
     let failed = |source| PushError::Transfer { to: to.clone(), source };
     match to {
-        Place::Layout(dir) => {
-            into_layout(&load, dir, &emit).map_err(|source| failed(TransferError::Layout { source }))?
-        }
+        Place::Layout(dir) => into_layout(&load, dir, &emit).map_err(|source| failed(TransferError::Layout { source }))?,
         Place::Registry(name) => {
             let registry = Registry::new(network, name, Access::Write).map_err(failed)?;
             let upload = Upload { registry: &registry, emit: &emit };
@@ -253,9 +257,8 @@ struct TagMove {
 }
 
 impl Load {
-    fn of(layout: &Layout, pinned: &Pinned) -> Result<Self, Failed> {
-        let store = Store::Layout(layout.clone());
-        let listing = listing::in_store(&store, pinned)?;
+    fn of(store: &Store<'_>, pinned: &Pinned) -> Result<Self, Failed> {
+        let listing = listing::in_store(store, pinned)?;
         let mut load = Self {
             digest: pinned.digest,
             blobs: BTreeMap::new(),
@@ -266,26 +269,27 @@ impl Load {
         };
         let mut indexes = Vec::new();
         for (name, listed) in &listing.programs {
-            let (descriptor, bytes) = load.take(&store, &listed.digest, &mut indexes)?;
+            let (descriptor, bytes) = load.take(store, &listed.digest, &mut indexes)?;
             let tag = program_tag(&listing.version, name).map_err(|_| FormatError::Unnamed)?;
             load.tags.push(TagMove { tag, descriptor, bytes, kind: PROGRAM_ARTIFACT_TYPE });
         }
         for image in &listing.images {
-            let (descriptor, _) = load.take(&store, image, &mut indexes)?;
+            let (descriptor, _) = load.take(store, image, &mut indexes)?;
             load.untagged.push(descriptor);
         }
-        let (descriptor, bytes) = load.take(&store, &pinned.digest, &mut indexes)?;
+        let (descriptor, bytes) = load.take(store, &pinned.digest, &mut indexes)?;
         load.tags.push(TagMove { tag: listing.version, descriptor, bytes, kind: SET_ARTIFACT_TYPE });
         load.documents.extend(indexes);
 
         let known: BTreeSet<_> = load.documents.iter().map(|(descriptor, _)| descriptor.digest).collect();
-        let all = layout.all_referrers().map_err(|source| TransferError::Layout { source })?;
-        for (subject, entries) in all.into_iter().filter(|(subject, _)| known.contains(subject)) {
-            let mut referrers = Vec::new();
-            for entry in entries {
-                referrers.push(referrer(&store, entry)?);
+        for subject in known {
+            let mut found = Vec::new();
+            for digest in referrers::entries(&subject, &store.fetch_one(Want::Referrers(subject))?)? {
+                found.push(referrer(store, digest)?);
             }
-            load.referrers.insert(subject, referrers);
+            if !found.is_empty() {
+                load.referrers.insert(subject, found);
+            }
         }
         Ok(load)
     }
@@ -327,17 +331,19 @@ impl Load {
     }
 }
 
-fn referrer(store: &Store<'_>, mut entry: Descriptor) -> Result<Referrer, Failed> {
-    let bytes = store.fetch_one(Want::Manifest(entry.digest))?;
+fn referrer(store: &Store<'_>, digest: Digest) -> Result<Referrer, Failed> {
+    let bytes = store.fetch_one(Want::Manifest(digest))?;
+    let document = crate::pull::read::document(&digest, &bytes)?;
+    let mut descriptor = Descriptor::of(document.media_type(), &bytes);
     let mut blobs = BTreeMap::new();
-    if let Document::Manifest(manifest) = crate::pull::read::document(&entry.digest, &bytes)? {
-        entry.artifact_type = manifest.artifact_type.clone().or(Some(manifest.config.media_type.clone()));
+    if let Document::Manifest(manifest) = document {
+        descriptor.artifact_type = manifest.artifact_type.clone().or(Some(manifest.config.media_type.clone()));
         for part in manifest.layers.iter().chain([&manifest.config]) {
             crate::pull::read::size(part, Limits::default().layer_bytes, &crate::pull::layer_name(part))?;
             blobs.insert(part.digest, store.fetch_one(Want::Blob(part.clone()))?);
         }
     }
-    Ok(Referrer { descriptor: entry, bytes, blobs })
+    Ok(Referrer { descriptor, bytes, blobs })
 }
 
 fn into_layout(load: &Load, dir: &std::path::Path, emit: &dyn Fn(PushEvent)) -> Result<(), LayoutError> {
