@@ -29,8 +29,8 @@ lint: ## Check format, lints and layering: what to run before each commit
 	+$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	+$(CARGO) test --locked -q -p bpfkit-tests --test layering
 
-schema: ## Write the manifest's JSON Schema, and every golden file, anew
-	+BPFKIT_OVERWRITE=1 $(CARGO) test --locked -q -p bpfkit-schemas
+schema: ## Write the manifest's JSON Schema, anew
+	+REGENERATE=1 $(CARGO) test --locked -q -p bpfkit-schemas
 
 install: ## Install into PREFIX (/usr/local) and DESTDIR
 	+$(CARGO) build --release --locked -p bpfkit-cli
