@@ -32,8 +32,10 @@
 //! twice, make the same program. What this form can't carry is refused here, when the
 //! plan is made, with all reasons at once ([`FuseProblem`]).
 
+mod chain;
 mod component;
 mod license;
+mod linker;
 mod problem;
 
 use std::collections::BTreeSet;
@@ -44,8 +46,9 @@ use bpfkit_schemas::{
     names::ProgramName,
 };
 
+pub use chain::FusedChain;
 pub use component::{Component, ComponentMap, License, MapLoad, SourceLine};
-pub(crate) use component::Constants;
+pub use linker::Linker;
 pub use problem::FuseProblem;
 
 /// The version of what [`fuse`] puts between programs. It is part of each chain's

@@ -1,9 +1,127 @@
-//! Linux.
-pub mod error;
-pub mod lock;
+//! Linux: the one place of bpfkit that touches the kernel.
+//!
+//! Looks ([`LinuxKernel::observe`]) and does what [`crate::execute`] asks, step by
+//! step. It decides nothing: which step comes when, and whether, is the plan's. What
+//! it takes as code is a [`Linker`], which is made from a
+//! [`VerifiedBundle`](crate::trust::VerifiedBundle) alone; no function here takes
+//! bytes, a path or a reference for instructions.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`sys`] | `bpf(2)`, the only `unsafe` |
+//! | [`bpffs`] | where pins lie, and making, moving and removing them |
+//! | [`netns`], [`netlink`] | network namespaces and their interfaces |
+//! | [`observe`] | the host → [`LiveState`] |
+//! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
+//! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
+
 mod bpffs;
 mod data_map;
+pub mod error;
+mod load;
+pub mod lock;
 mod netlink;
 mod netns;
 mod observe;
+mod steps;
 mod sys;
+mod verifier;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bpfkit_schemas::{hook::Hook, names::SetName};
+
+pub use self::{
+    error::KernelError,
+    lock::{HostLock, RUN_DIRECTORY},
+    steps::{LinuxMap, LinuxProgram},
+};
+use self::{bpffs::SetDirectory, netns::Netns};
+use crate::{
+    desired::NamespaceFacts,
+    live::{Interface, LinkId, LiveState},
+};
+
+#[cfg(doc)]
+use crate::fuse::Linker;
+
+/// Where bpffs is mounted.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
+/// The running kernel's BTF, which programs are relocated against.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Where bpfkit keeps what it needs on a host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Places {
+    /// bpffs: pins lie in `bpfkit/<set>` below it.
+    pub bpffs: PathBuf,
+    /// The lock, and the verifier's logs.
+    pub run: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { bpffs: PathBuf::from(BPFFS), run: PathBuf::from(RUN_DIRECTORY) }
+    }
+}
+
+/// This host's kernel, for one set.
+#[derive(Debug)]
+pub struct LinuxKernel {
+    places: Places,
+    set: SetName,
+    directory: SetDirectory,
+    /// The pins of links that this run has made or met, by link: where the records go.
+    links: BTreeMap<LinkId, PathBuf>,
+}
+
+impl LinuxKernel {
+    /// Names the kernel and the set; opens and makes nothing.
+    pub fn new(places: Places, set: SetName) -> Self {
+        let directory = SetDirectory::new(&places.bpffs, &set);
+        Self { places, set, directory, links: BTreeMap::new() }
+    }
+
+    /// Takes the right to change this host, or says who has it. For `apply`, `rollback` and `remove`; readers need none.
+    pub fn lock(&self) -> Result<HostLock, KernelError> {
+        HostLock::take(&self.places.run)
+    }
+
+    /// What the set has in the kernel, and who else is at its hooks and at those in `asked`. Changes nothing.
+    pub fn observe(&self, asked: &[(Interface, Hook)]) -> Result<LiveState, KernelError> {
+        observe::observe(&self.places.bpffs, &self.set, asked)
+    }
+}
+
+/// The interfaces of the network namespace at `path`, or of the one that this process runs in.
+pub fn namespace(path: Option<&Path>) -> Result<NamespaceFacts, KernelError> {
+    let netns = Netns::open(path)?;
+    let interfaces = netns.run(netlink::interfaces)?;
+    Ok(NamespaceFacts {
+        inode: netns.inode(),
+        interfaces: interfaces.into_iter().map(|(index, interface)| (index, interface.name)).collect(),
+    })
+}
+
+/// The sets that have something pinned on this host, ascending.
+pub fn sets(places: &Places) -> Result<Vec<SetName>, KernelError> {
+    let found = observe::entries(&places.bpffs.join("bpfkit"))?;
+    Ok(found
+        .into_iter()
+        .filter(|(_, path)| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()))
+        .filter_map(|(name, _)| name.parse().ok())
+        .collect())
+}
+
+/// The bytes of the running kernel's BTF.
+pub fn kernel_btf() -> Result<Vec<u8>, KernelError> {
+    fs::read(KERNEL_BTF).map_err(|source| KernelError::Unsupported {
+        what: format!("CO-RE: `{KERNEL_BTF}` can't be read (Linux 5.4 with CONFIG_DEBUG_INFO_BTF has it)"),
+        source,
+    })
+}

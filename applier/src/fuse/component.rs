@@ -1,5 +1,7 @@
 //! A program that is ready to be fused: linked for this kernel, out of a trusted bundle.
 
+mod link;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfkit_objects::insn::{HELPER_TAIL_CALL, Insn, PSEUDO_BTF_ID, class};

@@ -11,8 +11,11 @@ pub enum FuseProblem {
     #[error("the chain has no programs")]
     Empty,
     /// The program can't be taken out of its object, or not be relocated for this kernel.
-    #[error("`{program}` can't be made ready for this kernel")]
+    #[error("`{program}` can't be taken out of the bundle")]
     NoProgram { program: ProgramName, why: String },
+    /// The object can't be read, or the program not be linked for this kernel.
+    #[error("`{program}` can't be linked for this kernel")]
+    Unlinkable { program: ProgramName, diagnostics: Vec<Diagnostic> },
     /// The program is of another type than the hook runs.
     #[error("`{program}` is a `{kind}` program and can't run at `{hook}`")]
     WrongType { program: ProgramName, kind: ProgramType, hook: Hook },
@@ -59,7 +62,7 @@ impl FuseProblem {
     pub fn code(&self) -> Code {
         match self {
             Self::Empty => Code::FUSE_EMPTY,
-            Self::NoProgram { .. } | Self::Malformed { .. } => Code::FUSE_NO_PROGRAM,
+            Self::NoProgram { .. } | Self::Unlinkable { .. } | Self::Malformed { .. } => Code::FUSE_NO_PROGRAM,
             Self::WrongType { .. } => Code::FUSE_WRONG_TYPE,
             Self::TailCall { .. } => Code::FUSE_TAIL_CALL,
             Self::Callback { .. } => Code::FUSE_CALLBACK,
@@ -77,7 +80,7 @@ impl FuseProblem {
     fn help(&self) -> &'static str {
         match self {
             Self::Empty => "name a program under the chain's `programs:`",
-            Self::NoProgram { .. } => "`bpfkit inspect` shows what the object holds and which kernel types it reads",
+            Self::NoProgram { .. } | Self::Unlinkable { .. } => "`bpfkit inspect` shows what the object holds and which kernel types it reads",
             Self::Malformed { .. } => "build the object again; `bpfkit inspect` reads it the same way",
             Self::WrongType { .. } => "put it into a chain of its own type, or correct `type:`",
             Self::TailCall { .. } => "call the function instead (`__noinline`)",
@@ -95,7 +98,13 @@ impl FuseProblem {
 }
 
 impl Diagnose for FuseProblem {
+    /// What linking found comes with its own codes and places.
     fn diagnose(&self) -> Vec<Diagnostic> {
+        if let Self::Unlinkable { diagnostics, .. } = self
+            && !diagnostics.is_empty()
+        {
+            return diagnostics.clone();
+        }
         let diagnostic = Diagnostic::error(self.code(), self.to_string()).help(self.help());
         vec![match self {
             Self::NoProgram { why, .. } => diagnostic.cause(why),

@@ -25,7 +25,7 @@ use rustix::mount::{MountFlags, mount};
 use crate::{
     kernel::{
         error::KernelError,
-        sys::{self, Object},
+        sys::{self, Link, Object},
     },
     live::{HookPoint, MapKey},
 };
@@ -84,6 +84,25 @@ impl SetDirectory {
             let _ = fs::remove_file(&temporary);
             pinning(source)
         })
+    }
+
+    /// Pins a link at `path`, where nothing may be but the pin of a link that holds nothing any more.
+    ///
+    /// Never under a temporary name: a run that is killed would leave a chain behind that nobody finds.
+    pub(crate) fn pin_link(&self, link: &Link, path: &Path) -> Result<(), KernelError> {
+        self.make_directory(path.parent().unwrap_or(&self.path))?;
+        let pinning = |source| KernelError::Pin { doing: "pinning", path: path.to_owned(), source };
+        let name = c_path(path).map_err(pinning)?;
+        match sys::obj_pin(link, &name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result.map_err(pinning),
+        }
+        if let Some(Object::Link(old)) = open(path)?
+            && sys::link_info(&old).is_ok_and(|info| info.ifindex == 0)
+        {
+            remove(path)?;
+        }
+        sys::obj_pin(link, &name).map_err(pinning)
     }
 
     /// Removes the pin at `path`, and directories of the set that are empty then. That it is gone is no error.

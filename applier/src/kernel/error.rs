@@ -10,6 +10,8 @@ use std::{fmt, io, path::PathBuf};
 use bpfkit_schemas::{Code, Diagnostic, diagnostic::Diagnose, hook::Hook};
 use thiserror::Error;
 
+use crate::{execute::StepError, fuse::FuseProblem};
+
 /// One hook of one interface, as messages name it: `xdp of eth0`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Spot {
@@ -115,10 +117,10 @@ pub enum KernelError {
         source: io::Error,
     },
     /// The hook is not as it was when the plan was made.
-    #[error("{spot} was changed by somebody else meanwhile")]
+    #[error("{what} was changed by somebody else meanwhile")]
     Changed {
-        /// The hook.
-        spot: Spot,
+        /// The hook, or the link.
+        what: String,
         /// The errno.
         source: io::Error,
     },
@@ -137,6 +139,14 @@ pub enum KernelError {
         spot: Spot,
         /// The errno.
         source: io::Error,
+    },
+    /// The chain's programs can't be fused.
+    #[error("{what} can't be made")]
+    Unfusable {
+        /// The chain, or the map.
+        what: String,
+        /// Every reason.
+        problems: Vec<FuseProblem>,
     },
     /// A network namespace can't be entered.
     #[error("the network namespace `{path}` can't be entered")]
@@ -179,6 +189,7 @@ impl KernelError {
             Self::Changed { .. } => Code::HOOK_CHANGED,
             Self::InterfaceGone { .. } => Code::INTERFACE_GONE,
             Self::NoNativeXdp { .. } => Code::NO_NATIVE_XDP,
+            Self::Unfusable { problems, .. } => problems.first().map_or(Code::FUSE_EMPTY, FuseProblem::code),
             Self::Netns { .. } => Code::NO_NETNS,
             Self::Locked { .. } => Code::HOST_LOCKED,
         }
@@ -189,7 +200,7 @@ impl KernelError {
             Self::NotPermitted { .. } => {
                 "run as root; in a container, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN are needed".to_owned()
             }
-            Self::Call { .. } => return None,
+            Self::Call { .. } | Self::Unfusable { .. } => return None,
             Self::Unsupported { .. } => "`bpfkit doctor` lists what this kernel can do".to_owned(),
             Self::NoBpffs { path, .. } => format!("mount it: `mount -t bpf bpf {}`", path.display()),
             Self::Pin { path, .. } | Self::WrongPin { path, .. } => {
@@ -210,8 +221,20 @@ impl KernelError {
     }
 }
 
+impl StepError for KernelError {
+    /// A lost race, or a hook that is taken: what is live isn't what the plan was made for.
+    fn is_contended(&self) -> bool {
+        matches!(self, Self::Changed { .. } | Self::Busy { .. } | Self::InterfaceGone { .. })
+    }
+}
+
 impl Diagnose for KernelError {
     fn diagnose(&self) -> Vec<Diagnostic> {
+        if let Self::Unfusable { problems, .. } = self
+            && !problems.is_empty()
+        {
+            return problems.iter().flat_map(Diagnose::diagnose).collect();
+        }
         let mut diagnostic = Diagnostic::error(self.code(), self.to_string());
         if let Some(source) = std::error::Error::source(self) {
             diagnostic = diagnostic.caused_by(source);

@@ -11,7 +11,7 @@
 
 mod owner;
 mod pins;
-pub(in crate::kernel) mod places;
+mod places;
 mod programs;
 
 use std::{
@@ -24,6 +24,7 @@ use bpfkit_schemas::{
     names::SetName,
 };
 
+pub(super) use self::{pins::entries, places::tcx_attach_type, programs::record_of};
 use self::{
     places::Place,
     programs::{Programs, Seen},

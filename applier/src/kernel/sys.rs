@@ -70,12 +70,6 @@ pub(crate) const XDP_SKB_MODE: u32 = 1 << 1;
 pub(crate) const XDP_DRV_MODE: u32 = 1 << 2;
 /// `BPF_F_BEFORE`: with no neighbour named, the head of the list.
 pub(crate) const F_BEFORE: u32 = 1 << 3;
-/// `BPF_F_AFTER`: with no neighbour named, the tail of the list.
-pub(crate) const F_AFTER: u32 = 1 << 4;
-/// `BPF_F_ID`: the neighbour is named by id.
-pub(crate) const F_ID: u32 = 1 << 5;
-/// `BPF_F_LINK`: the neighbour is a link.
-pub(crate) const F_LINK: u32 = 1 << 13;
 /// `BPF_F_REPLACE`: the link update compares the old program.
 const F_REPLACE: u32 = 1 << 2;
 
@@ -395,8 +389,6 @@ pub(crate) struct LinkSpec {
     pub(crate) attach_type: u32,
     /// XDP's mode, or tcx's place.
     pub(crate) flags: u32,
-    /// tcx: the neighbour's link id, with [`F_ID`] and [`F_LINK`].
-    pub(crate) relative_id: u32,
     /// tcx: the revision that the list must have, 0 for any.
     pub(crate) expected_revision: u64,
 }
@@ -408,7 +400,7 @@ pub(crate) fn link_create(program: &Program, spec: &LinkSpec) -> io::Result<Link
         target_ifindex: spec.ifindex,
         attach_type: spec.attach_type,
         flags: spec.flags,
-        relative_id: spec.relative_id,
+        relative_id: 0,
         pad: 0,
         expected_revision: spec.expected_revision,
     };
@@ -506,6 +498,11 @@ fn object_name(name: &str) -> [u8; 16] {
 fn text(name: &[u8]) -> String {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     String::from_utf8_lossy(name.get(..end).unwrap_or_default()).into_owned()
+}
+
+/// The map's descriptor, as an instruction that loads the map holds it.
+pub(crate) fn raw_fd(map: &Map) -> i32 {
+    map.as_fd().as_raw_fd()
 }
 
 fn raw(object: &impl AsFd) -> u32 {

@@ -35,7 +35,7 @@ const STATISTICS: [&str; 8] = [
     "mark_read",
 ];
 /// The parts of a log that are the verifier thinking aloud.
-const ASIDES: [&str; 10] = [
+const ASIDES: [&str; 11] = [
     "mark_precise:",
     "from ",
     "caller:",
@@ -46,6 +46,7 @@ const ASIDES: [&str; 10] = [
     "func#",
     "(0) ",
     "cur state:",
+    "old state:",
 ];
 
 /// Finds what matters in `log`.
@@ -140,7 +141,7 @@ mod tests {
     fn a_missing_null_check_is_found() {
         let summary = summarise(include_str!("verifier/no_null_check.log"));
         assert_eq!(summary.reason, "R0 invalid mem access 'map_value_or_null'");
-        assert_eq!(summary.instruction, Some(6));
+        assert_eq!(summary.instruction, Some(7));
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn wrong(path: &Path, found: &Object, wanted: &str) -> KernelError {
 }
 
 /// The names and paths in a directory, ascending; none where it doesn't exist. Names that aren't UTF-8 aren't ours.
-pub(super) fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, KernelError> {
+pub(in crate::kernel) fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, KernelError> {
     let failed = |source| KernelError::Pin { doing: "listing", path: directory.to_owned(), source };
     let read = match fs::read_dir(directory) {
         Ok(read) => read,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io};
 use crate::{
     kernel::{
         error::KernelError,
-        sys::{self, LinkInfo, Map, ProgramInfo},
+        sys::{self, LinkInfo, Map, Program, ProgramInfo},
     },
     record::{MAP_NAME, MAX_BYTES, RecordError, Stored},
 };
@@ -69,6 +69,15 @@ fn see(id: u32) -> io::Result<Option<Seen>> {
 
 fn record(id: u32) -> Option<Result<Stored, RecordError>> {
     read(&sys::map_by_id(id).ok()?)
+}
+
+/// The record map that a program is bound to.
+pub(in crate::kernel) fn record_of(program: &Program) -> Option<Map> {
+    let maps = sys::program_info(program).ok()?.maps;
+    maps.iter().rev().find_map(|id| {
+        let map = sys::map_by_id(*id).ok()?;
+        sys::map_info(&map).is_ok_and(|info| info.name == MAP_NAME).then_some(map)
+    })
 }
 
 /// Reads a record map; `None` where the map is another one.
