@@ -51,7 +51,6 @@ impl<'a> Printer<'a, '_> {
     fn define(&mut self, id: TypeId) {
         let btf = self.btf;
         match btf.kind(id) {
-            Kind::Typedef(_) if btf.name(id) == VA_LIST => {}
             Kind::Typedef(of) => {
                 let name = self.names.of(btf, id);
                 let text = self.declarator(*of, name, 0);
@@ -104,6 +103,7 @@ impl<'a> Printer<'a, '_> {
                     id = *of;
                 }
                 Kind::TypeTag { ty, .. } => id = *ty,
+                Kind::Typedef(of) if btf.name(id) == VA_LIST => id = *of,
                 Kind::Ptr(to) => {
                     inner = format!("*{qualifiers}{}{inner}", if restrict { "restrict " } else { "" });
                     qualifiers.clear();
@@ -172,7 +172,6 @@ impl<'a> Printer<'a, '_> {
             Kind::Float { size: 8 } => "double".to_owned(),
             // BPF's `long double` has 8 bytes; this has the size at least.
             Kind::Float { size } => format!("struct {{ char bytes[{size}]; }}"),
-            Kind::Typedef(_) if btf.name(id) == VA_LIST => VA_LIST.to_owned(),
             Kind::Typedef(_) => self.names.of(btf, id),
             Kind::Struct(_) | Kind::Union(_) if btf.name(id).is_empty() => {
                 if level < MAX_DEPTH && self.out.len() < MAX_OUTPUT {

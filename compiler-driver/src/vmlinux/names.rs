@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use bpfkit_objects::btf::{Btf, FwdKind, Kind, TypeId};
 
-/// The compiler's own; declaring it is an error (libbpf: `btf_dump_is_blacklisted`).
+/// The compiler's own: declaring it is an error (libbpf: `btf_dump_is_blacklisted`), and BPF's has
+/// another size than the kernel's, so what it stands for is spelt out wherever it is used.
 pub(super) const VA_LIST: &str = "__builtin_va_list";
 
 /// Words that C23 took: a header for both has to leave them out there.

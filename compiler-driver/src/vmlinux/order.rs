@@ -7,6 +7,8 @@
 
 use bpfkit_objects::btf::{Btf, Kind, TypeId};
 
+use super::names::VA_LIST;
+
 /// How far the walk goes through pointers and prototypes. C code nests less than ten deep.
 const MAX_DEPTH: u32 = 400;
 
@@ -106,11 +108,16 @@ impl Walk<'_> {
                     self.items.push(Item::Define(id));
                 }
             }
+            Kind::Typedef(of) if btf.name(id) == VA_LIST => self.visit(*of, need, depth),
             Kind::Typedef(of) => {
-                self.visit(*of, need, depth);
+                // First by name, so that what it stands for may point back to it.
+                self.visit(*of, Need::Name, depth);
                 if !self.done.get(id.index()).is_some_and(|done| done.typedef) {
                     self.mark(id, |done| done.typedef = true);
                     self.items.push(Item::Define(id));
+                }
+                if need == Need::Size {
+                    self.visit(*of, Need::Size, depth);
                 }
             }
             Kind::Fwd(_) => self.forward(id),
