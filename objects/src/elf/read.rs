@@ -283,7 +283,8 @@ fn reference(
         return Err(NOT_LOADED);
     }
     if let Some(function) = function() {
-        return if insn.src == PSEUDO_FUNC { Ok(function) } else { Err("whose address it loads as if it were data") };
+        // Clang leaves the kind to the loader.
+        return if matches!(insn.src, 0 | PSEUDO_FUNC) { Ok(function) } else { Err("whose address it loads as if it were data") };
     }
     if let Some(map) = variables.get(&section) {
         let offset = u32::try_from(symbol.value).map_err(|_| "which lies beyond any variable")?;

@@ -13,7 +13,7 @@ use crate::{
     },
     core_relo::{CoreKind, CoreProblem, Resolution, Resolver, patch},
     elf::{ExternKind, Function, Object, Reference},
-    insn::{HELPER_TAIL_CALL, Insn, POISON, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE},
+    insn::{HELPER_TAIL_CALL, Insn, POISON, PSEUDO_BTF_ID, PSEUDO_CALL, PSEUDO_FUNC, PSEUDO_KFUNC_CALL, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE},
 };
 
 /// The kernel's limit for the privileged (`BPF_COMPLEXITY_LIMIT_INSNS`).
@@ -349,7 +349,7 @@ impl<'a> Linker<'a> {
             return None;
         };
         let insn = self.instructions.get(place).copied()?;
-        if insn.is_func_load() && !self.uses.callbacks.contains(name) {
+        if insn.is_ld_imm64() && !self.uses.callbacks.contains(name) {
             self.uses.callbacks.push(name.clone());
         }
         let is_new = !self.placed.contains_key(&callee);
@@ -358,7 +358,8 @@ impl<'a> Linker<'a> {
         }
         let start = *self.placed.get(&callee)?;
         let distance = i64::try_from(start).ok()? - i64::try_from(place).ok()? - 1;
-        self.set(place, insn.src, i32::try_from(distance).ok()?, insn.is_ld_imm64().then_some(0));
+        let source = if insn.is_call() { PSEUDO_CALL } else { PSEUDO_FUNC };
+        self.set(place, source, i32::try_from(distance).ok()?, insn.is_ld_imm64().then_some(0));
         is_new.then_some(callee)
     }
 
@@ -390,5 +391,6 @@ fn bytes(index: usize) -> u32 {
 }
 
 fn offset_by(from: usize, by: i32, more: usize) -> Option<usize> {
-    from.checked_add_signed(isize::try_from(by).ok()?)?.checked_add(more)
+    // First up, then down: a call of a section's first function has -1 in it.
+    from.checked_add(more)?.checked_add_signed(isize::try_from(by).ok()?)
 }
