@@ -20,3 +20,11 @@ pub fn tool(name: &str) -> PathBuf {
     let unpacked = root().join("target/tools/usr/bin").join(name);
     if unpacked.is_file() { unpacked } else { PathBuf::from(name) }
 }
+
+/// The `bpfkit` that was built with these tests: cargo puts it beside the folder of the test's own program.
+///
+/// `cargo build -p bpfkit-cli` comes first; `make test` sees to that.
+pub fn bpfkit() -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|test| Some(test.parent()?.parent()?.join("bpfkit")));
+    beside.unwrap_or_else(|| PathBuf::from("bpfkit"))
+}

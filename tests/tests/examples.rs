@@ -1,11 +1,16 @@
 //! Holds the examples to what they say: manifests and policies that check, one
 //! pipeline in three files, a unit that systemd accepts.
 //!
-//! That the pipeline and the set *work* is shown end to end elsewhere.
+//! The pipeline's commands are run here too, from sources to a verified bundle in
+//! a repo; that the set's chain works on a live interface is shown elsewhere.
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "a test whose inputs can't be read fails, and says which")]
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use bpfkit_schemas::{
     Diagnostic,
@@ -61,15 +66,70 @@ fn both_pipelines_run_the_commands_that_we_test() {
     assert_eq!(script("ci/gitlab.yml"), commands());
 }
 
+/// A copy of an example in a folder of its own, since building and signing write into it.
+fn copy_of(project: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
+    run(Command::new("cp").arg("-r").arg(example(project).join(".")).arg(folder.path()));
+    folder
+}
+
+/// Runs a command that must succeed; what it said on stdout.
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A shell in `folder` that finds our bpfkit first.
+fn shell(folder: &Path, script: &str) -> Command {
+    let bpfkit = bpfkit_tests::bpfkit();
+    assert!(bpfkit.is_file(), "no {}: `cargo build -p bpfkit-cli` first", bpfkit.display());
+    let mut path = vec![bpfkit.parent().unwrap_or(Path::new(".")).to_owned()];
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let mut command = Command::new("bash");
+    command.args(["-euc", script]).current_dir(folder);
+    command.env("PATH", std::env::join_paths(path).unwrap_or_default());
+    // Not our caller's: neither cargo's nor make's pool of jobs is ours to draw on.
+    command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("BPFKIT_PASSWORD", "test");
+    command
+}
+
+#[test]
+fn the_pipeline_makes_a_bundle_that_verifies() {
+    let project = copy_of("edge");
+    run(&mut shell(project.path(), "mkdir trust && bpfkit trust keygen --output trust/ana && bpfkit build"));
+    let mut pipeline = shell(project.path(), &commands().join("\n"));
+    run(pipeline.env("TAG", "v1").env("KEY", "trust/ana.key").env("PUB", "trust/ana.pub"));
+    let reference = fs::read_to_string(project.path().join("reference.txt")).unwrap_or_default();
+    assert!(reference.starts_with("oci:./dist/edge:v1@sha256:"), "{reference}");
+}
+
+#[test]
+fn make_builds_once_and_again_after_a_header_changed() {
+    let project = copy_of("developer");
+    let make = |script: &str| run(&mut shell(project.path(), script));
+    assert!(make("make -j2").contains("bpfkit build"));
+    assert!(make("make -j2").contains("Nothing to be done"), "a second make does something");
+    assert!(make("echo '/* changed */' >>src/frame.h; make -j2").contains("bpfkit build"));
+    assert!(make("make -j2").contains("Nothing to be done"), "a make after a changed header isn't the last");
+}
+
 #[test]
 fn systemd_accepts_the_unit() {
     // systemd looks whether the program is there, which on a machine that builds it is elsewhere.
     let unit = text("host/bpfkit-edge.service");
     assert!(unit.contains("ExecStart=/usr/local/bin/bpfkit apply ${REFERENCE}"));
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
     let copy = folder.path().join("bpfkit-edge.service");
-    fs::write(&copy, unit.replace("/usr/local/bin/bpfkit", "/bin/true")).expect("write");
-    let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output().expect("systemd-analyze runs");
+    fs::write(&copy, unit.replace("/usr/local/bin/bpfkit", "/bin/true"))
+        .unwrap_or_else(|error| panic!("write: {error}"));
+    let output = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&copy)
+        .output()
+        .unwrap_or_else(|error| panic!("systemd-analyze runs: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
 }
