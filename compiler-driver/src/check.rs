@@ -94,13 +94,16 @@ fn choose<'a>(
     let find = |name: &str| object.programs.iter().find(|found| found.function == name);
     if functions.is_empty() {
         let title = format!("the object of `{}` holds no program", program.name);
-        let problem = at(source_span(program)).error(Code::OBJECT_HAS_NO_PROGRAM, title, "no function in a program section");
+        let problem =
+            at(source_span(program)).error(Code::OBJECT_HAS_NO_PROGRAM, title, "no function in a program section");
         return Err(problem.help("put the function into a section: `SEC(\"xdp\")`, `SEC(\"tc\")`"));
     }
     if let Some((entry, span)) = &program.entry {
         return find(entry).ok_or_else(|| {
             let title = format!("the object of `{}` has no program `{entry}`", program.name);
-            at(*span).error(Code::ENTRY_UNKNOWN, title, "not in the object").help(candidates("its programs", &functions))
+            at(*span)
+                .error(Code::ENTRY_UNKNOWN, title, "not in the object")
+                .help(candidates("its programs", &functions))
         });
     }
     if let [only] = object.programs.as_slice() {
@@ -118,12 +121,12 @@ fn choose<'a>(
 fn kind(manifest: &Manifest, program: &Program, found: &ProgramDescriptor) -> Result<ProgramType, Diagnostic> {
     let place = |span: Span| Place { source: manifest.source.clone(), span };
     match (found.kind, program.kind) {
-        (Some(kind), None) => Ok(kind),
-        (None, Some(kind)) => Ok(kind),
+        (Some(kind), None) | (None, Some(kind)) => Ok(kind),
         (Some(kind), Some(said)) if kind == said => Ok(kind),
         (Some(kind), Some(said)) => {
             let title = format!("`type: {said}` of `{}` contradicts its section `{}`", program.name, found.section);
-            let problem = place(program.at).error(Code::TYPE_CONTRADICTED, title, format!("the object says {kind}").as_str());
+            let problem =
+                place(program.at).error(Code::TYPE_CONTRADICTED, title, format!("the object says {kind}").as_str());
             Err(problem.help("remove `type:`, or correct the section"))
         }
         (None, None) => {
@@ -171,7 +174,9 @@ fn globals(manifest: &Manifest, program: &Program, object: &ObjectDescriptor) ->
 fn candidates(what: &str, names: &[&str]) -> String {
     match names {
         [] => format!("{what}: none"),
-        names if names.len() > 20 => format!("{what}: {} and {} more", quoted(names.get(..20).unwrap_or(names)), names.len() - 20),
+        names if names.len() > 20 => {
+            format!("{what}: {} and {} more", quoted(names.get(..20).unwrap_or(names)), names.len() - 20)
+        }
         names => format!("{what}: {}", quoted(names)),
     }
 }

@@ -46,7 +46,13 @@ impl From<io::Error> for Failure {
 const ATTEMPTS: u32 = 3;
 
 /// Compiles in `root`, using `scratch` (a folder of its own) for what clang writes.
-pub(crate) fn compile(clang: &Path, argv: &[String], colour: Colour, root: &Path, scratch: &Path) -> Result<Compiled, Failure> {
+pub(crate) fn compile(
+    clang: &Path,
+    argv: &[String],
+    colour: Colour,
+    root: &Path,
+    scratch: &Path,
+) -> Result<Compiled, Failure> {
     let mut before: Option<Vec<Stamp>> = None;
     let mut changing = PathBuf::new();
     for _ in 0..ATTEMPTS {

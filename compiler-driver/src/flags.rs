@@ -86,14 +86,15 @@ fn one(flag: &str, value: &str, place: &Place, project: &Project) -> Result<Vec<
                 return Err(place.error(Code::SOURCE_MISSING, title, "not found"));
             }
             // `-include` takes its value as an argument of its own, and neither value can be read as a flag.
-            let value = project.argument(Path::new(value));
+            let value = Project::argument(Path::new(value));
             Ok(if flag == "-I" { vec![format!("-I{value}")] } else { vec![flag.to_owned(), value] })
         }
     }
 }
 
 fn is_harmless(flag: &str) -> bool {
-    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '+' | '#'));
+    let plain =
+        |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '+' | '#'));
     if let Some(warning) = flag.strip_prefix("-W") {
         // A comma passes what follows to another program (`-Wl,`, `-Wa,`, `-Wp,`).
         return plain(warning);
@@ -107,8 +108,19 @@ fn is_harmless(flag: &str) -> bool {
     }
     matches!(
         flag,
-        "-O1" | "-O2" | "-O3" | "-Os" | "-Oz" | "-pedantic" | "-pedantic-errors" | "-w" | "-g"
-            | "-mcpu=v1" | "-mcpu=v2" | "-mcpu=v3" | "-mcpu=v4"
+        "-O1"
+            | "-O2"
+            | "-O3"
+            | "-Os"
+            | "-Oz"
+            | "-pedantic"
+            | "-pedantic-errors"
+            | "-w"
+            | "-g"
+            | "-mcpu=v1"
+            | "-mcpu=v2"
+            | "-mcpu=v3"
+            | "-mcpu=v4"
     )
 }
 
@@ -133,8 +145,21 @@ mod tests {
     #[test]
     fn flags_that_people_use_pass_as_they_are() {
         let flags = [
-            "-Wall", "-Werror=unused", "-Wno-address-of-packed-member", "-DX", "-DN=1 + 2", "-DF(a)=a", "-UX", "-O3", "-std=gnu11",
-            "-mcpu=v4", "-fno-unroll-loops", "-fno-builtin-memcpy", "-g", "-w", "-Isrc",
+            "-Wall",
+            "-Werror=unused",
+            "-Wno-address-of-packed-member",
+            "-DX",
+            "-DN=1 + 2",
+            "-DF(a)=a",
+            "-UX",
+            "-O3",
+            "-std=gnu11",
+            "-mcpu=v4",
+            "-fno-unroll-loops",
+            "-fno-builtin-memcpy",
+            "-g",
+            "-w",
+            "-Isrc",
         ];
         assert_eq!(check(&flags).unwrap(), flags);
         assert_eq!(check(&["-I", "src", "-D", "X=1"]).unwrap(), ["-Isrc", "-DX=1"]);
@@ -143,13 +168,73 @@ mod tests {
     #[test]
     fn flags_that_run_code_write_files_or_read_flags_are_refused() {
         for flag in [
-            "-fplugin=x.so", "-fpass-plugin=x.so", "-fplugin-arg-x-y", "-Xclang", "-load", "-B/tmp", "-B", "@file", "-o", "-o/etc/x",
-            "-wrapper", "-specs=x", "--config=x", "--config", "-MF", "-MD", "-M", "-Wl,-x", "-Wp,-MD,/etc/x", "-Wa,-x", "-mllvm",
-            "-target", "--target=x86_64", "-x", "-xc++", "-E", "-S", "-save-temps", "-fuse-ld=/x", "-ffile-prefix-map=/=x",
-            "-fmodules", "-fcrash-diagnostics-dir=/x", "-fdebug-compilation-dir=/x", "-isystem", "-isystem/x", "-iquote", "-idirafter",
-            "-isysroot", "--sysroot=/", "-L/x", "-lx", "-nostdinc", "-resource-dir", "-O0", "-O4", "-mcpu=probe", "-mcpu=v5", "",
-            "-", "--", "src/other.c", "-D", "-D1X", "-D=x", "-ivfsoverlay", "-frandom-seed=x", "-ftime-trace=/x", "-fprofile-use=x",
-            "-fsanitize=address", "-gsplit-dwarf", "-W,", "-std=", "-include", "-fno-plugin", "-Wno-x,y", "-imacros", "-I",
+            "-fplugin=x.so",
+            "-fpass-plugin=x.so",
+            "-fplugin-arg-x-y",
+            "-Xclang",
+            "-load",
+            "-B/tmp",
+            "-B",
+            "@file",
+            "-o",
+            "-o/etc/x",
+            "-wrapper",
+            "-specs=x",
+            "--config=x",
+            "--config",
+            "-MF",
+            "-MD",
+            "-M",
+            "-Wl,-x",
+            "-Wp,-MD,/etc/x",
+            "-Wa,-x",
+            "-mllvm",
+            "-target",
+            "--target=x86_64",
+            "-x",
+            "-xc++",
+            "-E",
+            "-S",
+            "-save-temps",
+            "-fuse-ld=/x",
+            "-ffile-prefix-map=/=x",
+            "-fmodules",
+            "-fcrash-diagnostics-dir=/x",
+            "-fdebug-compilation-dir=/x",
+            "-isystem",
+            "-isystem/x",
+            "-iquote",
+            "-idirafter",
+            "-isysroot",
+            "--sysroot=/",
+            "-L/x",
+            "-lx",
+            "-nostdinc",
+            "-resource-dir",
+            "-O0",
+            "-O4",
+            "-mcpu=probe",
+            "-mcpu=v5",
+            "",
+            "-",
+            "--",
+            "src/other.c",
+            "-D",
+            "-D1X",
+            "-D=x",
+            "-ivfsoverlay",
+            "-frandom-seed=x",
+            "-ftime-trace=/x",
+            "-fprofile-use=x",
+            "-fsanitize=address",
+            "-gsplit-dwarf",
+            "-W,",
+            "-std=",
+            "-include",
+            "-fno-plugin",
+            "-Wno-x,y",
+            "-imacros",
+            "-I",
         ] {
             let refused = check(&[flag]).unwrap_err();
             assert_eq!(refused[0].code, Code::FLAG_REFUSED, "{flag}");

@@ -116,9 +116,10 @@ impl Auth {
         // What follows ` -- ` are variables, which a user may set to anything.
         let flags = makeflags.split(" -- ").next().unwrap_or_default();
         // The last one counts (make manual); `--jobserver-fds` was the name before 4.2.
-        let auth = flags.split_whitespace().rev().find_map(|flag| {
-            flag.strip_prefix("--jobserver-auth=").or_else(|| flag.strip_prefix("--jobserver-fds="))
-        });
+        let auth = flags
+            .split_whitespace()
+            .rev()
+            .find_map(|flag| flag.strip_prefix("--jobserver-auth=").or_else(|| flag.strip_prefix("--jobserver-fds=")));
         let Some(auth) = auth else { return Self::None };
         if let Some(path) = auth.strip_prefix("fifo:") {
             return Self::Fifo(path.into());
@@ -133,7 +134,9 @@ impl Auth {
     fn open(&self) -> Option<Jobserver> {
         let (read, write) = match self {
             Self::None | Self::Serial => return None,
-            Self::Pipe(read, write) => (format!("/proc/self/fd/{read}").into(), format!("/proc/self/fd/{write}").into()),
+            Self::Pipe(read, write) => {
+                (format!("/proc/self/fd/{read}").into(), format!("/proc/self/fd/{write}").into())
+            }
             Self::Fifo(path) => (path.clone(), path.clone()),
         };
         // Both directions at once, so that neither open waits for the other end.

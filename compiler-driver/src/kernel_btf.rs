@@ -168,8 +168,8 @@ fn btf_section(file: &File) -> io::Result<Vec<u8>> {
     for index in 0..count {
         let bytes = section(index)?;
         let mut name = [0; 5];
-        let name_at = names_at.checked_add(u64::from(u32_at(&bytes, 0))).unwrap_or(u64::MAX);
-        if file.read_exact_at(&mut name, name_at).is_ok() && &name == b".BTF\0" {
+        let at = names_at.saturating_add(u64::from(u32_at(&bytes, 0)));
+        if file.read_exact_at(&mut name, at).is_ok() && &name == b".BTF\0" {
             let size = usize::try_from(u64_at(&bytes, 0x20)).unwrap_or(usize::MAX);
             if size > MAX_SIZE {
                 return Err(invalid("its `.BTF` section is larger than 64 MiB"));
@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn a_file_that_is_neither_btf_nor_elf_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, bytes) in [("text", &b"hello, world"[..]), ("short", b"x"), ("elf", b"\x7fELF\x02\x01 and no more")] {
+        for (name, bytes) in [("text", &b"hello, world"[..]), ("short", b"x"), ("elf", b"\x7fELF\x02\x01 and no more")]
+        {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             assert!(KernelBtf::read(&path).is_err(), "{name}");

@@ -18,6 +18,7 @@
 //! | `strip` | ELF without DWARF (pure) |
 //! | `check` | object against manifest (pure) |
 #![forbid(unsafe_code)]
+#![expect(clippy::result_large_err, reason = "a diagnostic is made when a build fails, never in a loop that matters")]
 
 mod check;
 mod compile;

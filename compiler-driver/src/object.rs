@@ -1,7 +1,7 @@
 //! Reads what a compiler, or somebody else, made, and describes it. Pure.
 
 use bpfkit_objects::elf::Object;
-use bpfkit_schemas::{Diagnostic, diagnostic::Diagnose as _, object::ObjectDescriptor};
+use bpfkit_schemas::{Diagnostic, diagnostic::Diagnose, object::ObjectDescriptor};
 
 use crate::error::Place;
 
@@ -11,8 +11,10 @@ pub(crate) fn describe(bytes: &[u8], place: &Place, what: &str) -> Result<Object
         Ok(object) => Ok(object.descriptor()),
         Err(problems) => Err(problems
             .iter()
-            .flat_map(|problem| problem.diagnose())
-            .map(|problem| problem.at(&place.source, place.span, "this object").note(format!("found in the object of {what}")))
+            .flat_map(Diagnose::diagnose)
+            .map(|problem| {
+                problem.at(&place.source, place.span, "this object").note(format!("found in the object of {what}"))
+            })
             .collect()),
     }
 }

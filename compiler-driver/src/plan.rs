@@ -178,7 +178,9 @@ pub fn plan<'a>(request: &Request<'a>, toolchain: Option<&Toolchain>) -> Result<
     for (program, source) in sources {
         for &platform in &manifest.build.platforms {
             let work = match &program.from {
-                ProgramSource::C(..) => Work::Compile { argv: plan.argv(platform, &cflags, &source), source: source.clone() },
+                ProgramSource::C(..) => {
+                    Work::Compile { argv: plan.argv(platform, &cflags, &source), source: source.clone() }
+                }
                 _ => Work::Copy { object: source.clone() },
             };
             let output = plan.output(&program.name, platform);
@@ -197,7 +199,7 @@ fn find_source(manifest: &Manifest, program: &Program, project: &Project) -> Res
     let place = Place { source: manifest.source.clone(), span: *span };
     let full = project.inside(path, &place)?;
     if full.is_file() {
-        return Ok(Some(project.argument(path)));
+        return Ok(Some(Project::argument(path)));
     }
     let title = format!("`{}` of program `{}` does not exist", path.display(), program.name);
     let problem = place.error(Code::SOURCE_MISSING, title, if full.exists() { "not a file" } else { "not found" });
@@ -274,7 +276,8 @@ impl BuildPlan<'_> {
             "arm64" => ["aarch64-linux-gnu", "x86_64-linux-gnu"],
             _ => ["x86_64-linux-gnu", "aarch64-linux-gnu"],
         };
-        let asm = triples.map(|triple| format!("/usr/include/{triple}")).into_iter().find(|path| Path::new(path).is_dir());
+        let asm =
+            triples.map(|triple| format!("/usr/include/{triple}")).into_iter().find(|path| Path::new(path).is_dir());
         argv.extend(asm.map(|path| format!("-idirafter{path}")));
         argv.extend(["-c".to_owned(), source.to_owned()]);
         argv

@@ -54,7 +54,7 @@ impl Project {
     }
 
     /// A path relative to the folder, as an argument that is neither a flag nor a response file.
-    pub(crate) fn argument(&self, path: &Path) -> String {
+    pub(crate) fn argument(path: &Path) -> String {
         let text = plain(path).to_string_lossy().into_owned();
         if text.is_empty() {
             ".".to_owned()

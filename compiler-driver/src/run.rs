@@ -160,18 +160,18 @@ pub fn run(plan: &BuildPlan, events: &(dyn Fn(Event) + Sync)) -> Result<Vec<Buil
 
     let context = Context { plan, place: &place, digests: &digests, events };
     let stale: Vec<&Step> = plan.steps.iter().filter(|step| !context.is_fresh(step, &state)).collect();
-    events(Event::Planned { objects: plan.steps.len(), stale: stale.len() });
+    events(Event::Planned { objects: plan.steps.len(), stale: outdated.len() });
     let mut failed = BTreeMap::new();
-    if !stale.is_empty() {
+    if !outdated.is_empty() {
         // Left by a build that was killed; nobody else is here, we hold the lock.
         let _ = fs::remove_dir_all(&place.scratch);
-        context.make_all(&stale, &mut state, &mut failed);
+        context.make_all(&outdated, &mut state, &mut failed);
         let _ = fs::remove_dir_all(&place.scratch);
     }
     if serde_json::to_vec(&(&state.headers, &state.objects)).unwrap_or_default() != before {
         context.save(&mut state).map_err(|error| unwritable(&place.state, &error))?;
     }
-    let made: BTreeSet<String> = stale.iter().map(|step| record_name(step)).collect();
+    let made: BTreeSet<String> = outdated.iter().map(|step| record_name(step)).collect();
     context.collect(&made, &state, failed)
 }
 
@@ -284,14 +284,14 @@ impl Context<'_> {
         })
     }
 
-    /// Makes the stale objects, as many at once as there are tokens.
+    /// Makes the outdated objects, as many at once as there are tokens.
     fn make_all(&self, stale: &[&Step], state: &mut State, failed: &mut BTreeMap<String, Vec<Diagnostic>>) {
         // The one environment variable that changes a build, and not its result.
         let jobs = Jobs::new(self.plan.request.jobs, std::env::var_os("MAKEFLAGS").as_deref());
         let mut saved = Instant::now();
         thread::scope(|scope| {
             let (send, receive) = mpsc::channel();
-            let mut queue = stale.iter().copied().peekable();
+            let mut queue = outdated.iter().copied().peekable();
             let mut running = 0_usize;
             loop {
                 while queue.peek().is_some()
@@ -311,7 +311,8 @@ impl Context<'_> {
                     break;
                 }
                 // make's tokens come back when others are done, which no channel of ours tells.
-                let wait = if jobs.is_shared() && queue.peek().is_some() { Duration::from_millis(10) } else { SAVE_EVERY };
+                let wait =
+                    if jobs.is_shared() && queue.peek().is_some() { Duration::from_millis(10) } else { SAVE_EVERY };
                 let Ok((step, result)) = receive.recv_timeout(wait) else { continue };
                 running -= 1;
                 match result {
@@ -362,7 +363,11 @@ impl Context<'_> {
             Work::Compile { argv, source } => {
                 let compiled = self.compile(step, argv, source)?;
                 let bytes = strip::without_dwarf(&compiled.object).map_err(|error| {
-                    vec![place.error(Code::COMPILE_FAILED, format!("what clang made of {what} is no object"), "").caused_by(&error)]
+                    vec![
+                        place
+                            .error(Code::COMPILE_FAILED, format!("what clang made of {what} is no object"), "")
+                            .caused_by(&error),
+                    ]
                 })?;
                 let mut inputs: Vec<String> =
                     compiled.inputs.iter().map(|input| self.plan.project.name(input)).collect();
@@ -376,12 +381,12 @@ impl Context<'_> {
         let content = content(&inputs, locate, self.digests).ok_or_else(|| {
             vec![place.error(Code::SOURCE_CHANGED, format!("a source of {what} vanished while it was compiled"), "")]
         })?;
-        let write = |path: &Path, bytes: &[u8]| {
+        let put = |path: &Path, bytes: &[u8]| {
             files::write_if_changed(path, bytes).map_err(|error| vec![unwritable(path, &error)])
         };
-        let wrote = write(&step.output, &bytes)?;
+        let wrote = put(&step.output, &bytes)?;
         self.digests.wrote(&real(&step.output), descriptor.digest);
-        write(&depfile_path(&step.output), self.depfile(step, &inputs).as_bytes())?;
+        put(&depfile_path(&step.output), self.depfile(step, &inputs).as_bytes())?;
         let said = String::from_utf8_lossy(&said).into_owned();
         Ok((Record { key: step.key, inputs, content, descriptor, said }, wrote))
     }
@@ -409,13 +414,19 @@ impl Context<'_> {
                     place.error(Code::COMPILE_FAILED, format!("clang refused {what}"), "this source")
                 }
                 Failure::Stopped { status, .. } => place
-                    .error(Code::COMPILER_UNUSABLE, format!("clang was stopped while it compiled {what}"), "this source")
+                    .error(
+                        Code::COMPILER_UNUSABLE,
+                        format!("clang was stopped while it compiled {what}"),
+                        "this source",
+                    )
                     .cause(status.to_string()),
                 Failure::Changing { input } => place
                     .error(Code::SOURCE_CHANGED, format!("`{}` changed while {what} was compiled", input.display()), "")
                     .help("build again"),
-                Failure::Io(error) => Diagnostic::error(Code::COMPILER_UNUSABLE, format!("`{}` can't be run", clang.display()))
-                    .caused_by(&error),
+                Failure::Io(error) => {
+                    Diagnostic::error(Code::COMPILER_UNUSABLE, format!("`{}` can't be run", clang.display()))
+                        .caused_by(&error)
+                }
             }]
         })?;
         self.refuse_strangers(&compiled.inputs, clang, &place, source).map(|()| compiled)
@@ -423,15 +434,26 @@ impl Context<'_> {
 
     /// A source may include the project's headers, ours, the system's and the compiler's own, and no others:
     /// a path in an `#include` could otherwise pull any file of this machine into an object.
-    fn refuse_strangers(&self, inputs: &[PathBuf], clang: &Path, place: &Place, source: &str) -> Result<(), Vec<Diagnostic>> {
+    fn refuse_strangers(
+        &self,
+        inputs: &[PathBuf],
+        clang: &Path,
+        place: &Place,
+        source: &str,
+    ) -> Result<(), Vec<Diagnostic>> {
         let clang_home = fs::canonicalize(clang).ok().and_then(|path| Some(path.parent()?.parent()?.to_owned()));
         let system = ["/usr/include", "/usr/local/include", "/usr/lib"].map(PathBuf::from);
         let homes: Vec<PathBuf> = system.into_iter().chain(clang_home).chain([self.plan.include.clone()]).collect();
         let outside = |name: &str| name.starts_with('/') && !homes.iter().any(|home| Path::new(name).starts_with(home));
-        let strangers: Vec<String> = inputs.iter().map(|input| self.plan.project.name(input)).filter(|name| outside(name)).collect();
+        let strangers: Vec<String> =
+            inputs.iter().map(|input| self.plan.project.name(input)).filter(|name| outside(name)).collect();
         let report = |name: &String| {
             place
-                .error(Code::PATH_LEAVES_PROJECT, format!("`{source}` includes `{name}`"), "includes a file from outside the project")
+                .error(
+                    Code::PATH_LEAVES_PROJECT,
+                    format!("`{source}` includes `{name}`"),
+                    "includes a file from outside the project",
+                )
                 .help("copy the header into the manifest's folder")
         };
         if strangers.is_empty() { Ok(()) } else { Err(strangers.iter().map(report).collect()) }
@@ -449,7 +471,12 @@ impl Context<'_> {
     }
 
     /// Checks every object that is there and puts everything into the plan's order.
-    fn collect(&self, made: &BTreeSet<String>, state: &State, mut failed: BTreeMap<String, Vec<Diagnostic>>) -> Result<Vec<Built>, BuildErrors> {
+    fn collect(
+        &self,
+        made: &BTreeSet<String>,
+        state: &State,
+        mut failed: BTreeMap<String, Vec<Diagnostic>>,
+    ) -> Result<Vec<Built>, BuildErrors> {
         let manifest = self.plan.request.manifest;
         let include = self.plan.project.name(&self.plan.include);
         let (mut built, mut problems) = (Vec::new(), Vec::new());
@@ -459,10 +486,14 @@ impl Context<'_> {
             let (Some(record), Some(program)) = (state.objects.get(&name), self.program(step)) else { continue };
             match check::object(manifest, program, &record.descriptor) {
                 // Two platforms of one source have the same problems; say them once.
-                Err(found) => problems.extend(found.into_iter().filter(|problem| !problems.contains(problem)).collect::<Vec<_>>()),
+                Err(found) => {
+                    let new: Vec<_> = found.into_iter().filter(|problem| !problems.contains(problem)).collect();
+                    problems.extend(new);
+                }
                 Ok(chosen) => {
                     let beside = |input: &&String| !input.starts_with('/') && !Path::new(input).starts_with(&include);
-                    let digest = |input: &String| Some((input.clone(), self.digests.digest(&self.plan.project.locate(input))?));
+                    let digest =
+                        |input: &String| Some((input.clone(), self.digests.digest(&self.plan.project.locate(input))?));
                     built.push(Built {
                         program: step.program.clone(),
                         platform: step.platform,

@@ -107,7 +107,7 @@ pub(crate) fn without_dwarf(elf: &[u8]) -> Result<Vec<u8>, NotAnObject> {
     choose(&mut sections)?;
     let mut names = Names::default();
     renumber(&mut sections, &mut names)?;
-    write(elf, sections, names)
+    write(elf, sections, &names)
 }
 
 fn read(elf: &[u8]) -> Result<Vec<Section>, NotAnObject> {
@@ -127,7 +127,8 @@ fn read(elf: &[u8]) -> Result<Vec<Section>, NotAnObject> {
         };
         sections.push(Section { header, name: Vec::new(), data, kept: None });
     }
-    let names = sections.get(index(get(elf, E_SHSTRNDX)?)).ok_or(NotAnObject("its sections have no names"))?.data.clone();
+    let names =
+        sections.get(index(get(elf, E_SHSTRNDX)?)).ok_or(NotAnObject("its sections have no names"))?.data.clone();
     for section in &mut sections {
         section.name = text(&names, get(&section.header, SH_NAME)?)?.to_vec();
     }
@@ -167,7 +168,8 @@ fn renumber(sections: &mut [Section], names: &mut Names) -> Result<(), NotAnObje
         if section.kind()? != SHT_SYMTAB {
             continue;
         }
-        let table = strings.get(index(get(&section.header, SH_LINK)?)).ok_or(NotAnObject("its symbols have no names"))?;
+        let table =
+            strings.get(index(get(&section.header, SH_LINK)?)).ok_or(NotAnObject("its symbols have no names"))?;
         let (mut data, mut locals) = (Vec::new(), 0_u64);
         for (old, entry) in section.data.chunks_exact(SYMBOL).enumerate() {
             let mut entry = entry.to_vec();
@@ -189,10 +191,12 @@ fn renumber(sections: &mut [Section], names: &mut Names) -> Result<(), NotAnObje
     for section in sections.iter_mut().filter(|section| section.kept.is_some()) {
         if section.kind()? == SHT_REL {
             for entry in section.data.chunks_exact_mut(RELOCATION) {
-                let symbol = symbols.get(&get(entry, R_SYM)?).ok_or(NotAnObject("its code refers to debug information"))?;
+                let symbol =
+                    symbols.get(&get(entry, R_SYM)?).ok_or(NotAnObject("its code refers to debug information"))?;
                 set(entry, R_SYM, *symbol)?;
             }
-            let target = new_number(get(&section.header, SH_INFO)?).ok_or(NotAnObject("its section table is damaged"))?;
+            let target =
+                new_number(get(&section.header, SH_INFO)?).ok_or(NotAnObject("its section table is damaged"))?;
             set(&mut section.header, SH_INFO, target)?;
         }
         let link = new_number(get(&section.header, SH_LINK)?).ok_or(NotAnObject("its section table is damaged"))?;
@@ -204,7 +208,7 @@ fn renumber(sections: &mut [Section], names: &mut Names) -> Result<(), NotAnObje
 }
 
 /// Lays the parts out anew: header, sections in order, section table.
-fn write(elf: &[u8], sections: Vec<Section>, names: Names) -> Result<Vec<u8>, NotAnObject> {
+fn write(elf: &[u8], sections: Vec<Section>, names: &Names) -> Result<Vec<u8>, NotAnObject> {
     let names_at = sections.get(index(get(elf, E_SHSTRNDX)?)).and_then(|section| section.kept);
     let names_at = names_at.ok_or(NotAnObject("its sections have no names"))?;
     let mut out = elf.get(..HEADER).ok_or(NotAnObject("it is cut short"))?.to_vec();

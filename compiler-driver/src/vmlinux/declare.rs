@@ -316,13 +316,13 @@ fn natural_size(btf: &Btf, composite: &Composite, packed: bool) -> u64 {
 /// Whether the layout needs `packed`: its size or a member isn't where alignment would put it
 /// (libbpf's `btf_is_struct_packed`).
 fn is_packed(btf: &Btf, composite: &Composite, is_struct: bool) -> bool {
-    if u64::from(composite.size) % natural_align(btf, composite) != 0 {
+    if !u64::from(composite.size).is_multiple_of(natural_align(btf, composite)) {
         return true;
     }
     is_struct
         && composite.members.iter().any(|member| {
             let align = u64::from(btf.align(member.ty).unwrap_or(1).max(1));
-            member.bits == 0 && u64::from(member.bit_offset) % (8 * align) != 0
+            member.bits == 0 && !u64::from(member.bit_offset).is_multiple_of(8 * align)
         })
 }
 
@@ -337,7 +337,7 @@ fn pad(text: &mut String, indent: &str, mut at: u64, next: u64, next_align: u64,
     if at >= next {
         return;
     }
-    if next - at > MAX_PADS * 64 && at % 8 == 0 && next % 8 == 0 {
+    if next - at > MAX_PADS * 64 && at.is_multiple_of(8) && next.is_multiple_of(8) {
         // Only a struct that was made up has so large a hole; a nameless array keeps the text small.
         let _ = write!(text, "\n{indent}char __hole_{at}[{}];", (next - at) / 8);
         return;
@@ -362,8 +362,11 @@ fn pad(text: &mut String, indent: &str, mut at: u64, next: u64, next_align: u64,
     while at < next {
         let rest = (next - at).min(bits);
         // The last one is as small as will do.
-        let (word, _) =
-            if rest == bits { (word, bits) } else { PADS.into_iter().rev().find(|(_, size)| *size >= rest).unwrap_or((word, bits)) };
+        let (word, _) = if rest == bits {
+            (word, bits)
+        } else {
+            PADS.into_iter().rev().find(|(_, size)| *size >= rest).unwrap_or((word, bits))
+        };
         let _ = write!(text, "\n{indent}{word}: {rest};");
         at += rest;
     }

@@ -18,8 +18,8 @@ const NEW_WORDS: [&str; 4] = ["bool", "false", "true", "nullptr"];
 /// Words that no name can have. Kernel types never do; those of another language might.
 const KEYWORDS: [&str; 36] = [
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
-    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static",
-    "struct", "switch", "typedef", "typeof", "union", "unsigned", "void", "volatile", "while", "_Bool",
+    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
+    "static", "struct", "switch", "typedef", "typeof", "union", "unsigned", "void", "volatile", "while", "_Bool",
 ];
 
 /// The names of all types, and the constants so far.

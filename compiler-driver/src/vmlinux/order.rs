@@ -52,12 +52,13 @@ pub(super) fn order(btf: &Btf) -> Vec<Item> {
     walk.items
 }
 
+/// What the walk has seen of a type (`name`, `size`), and written (`declared`: a forward
+/// declaration or the type itself).
 #[derive(Clone, Copy, Default)]
 struct Done {
     name: bool,
     size: bool,
-    forward: bool,
-    typedef: bool,
+    declared: bool,
 }
 
 struct Walk<'a> {
@@ -104,7 +105,7 @@ impl Walk<'_> {
                     self.visit(member.ty, Need::Size, depth);
                 }
                 if named {
-                    self.mark(id, |done| done.forward = true);
+                    self.mark(id, |done| done.declared = true);
                     self.items.push(Item::Define(id));
                 }
             }
@@ -112,8 +113,8 @@ impl Walk<'_> {
             Kind::Typedef(of) => {
                 // First by name, so that what it stands for may point back to it.
                 self.visit(*of, Need::Name, depth);
-                if !self.done.get(id.index()).is_some_and(|done| done.typedef) {
-                    self.mark(id, |done| done.typedef = true);
+                if !self.done.get(id.index()).is_some_and(|done| done.declared) {
+                    self.mark(id, |done| done.declared = true);
                     self.items.push(Item::Define(id));
                 }
                 if need == Need::Size {
@@ -129,8 +130,8 @@ impl Walk<'_> {
     fn forward(&mut self, id: TypeId) {
         let is_tag = matches!(self.btf.kind(id), Kind::Struct(_) | Kind::Union(_) | Kind::Fwd(_));
         let done = self.done.get(id.index()).copied().unwrap_or_default();
-        if is_tag && !self.btf.name(id).is_empty() && !done.forward {
-            self.mark(id, |done| done.forward = true);
+        if is_tag && !self.btf.name(id).is_empty() && !done.declared {
+            self.mark(id, |done| done.declared = true);
             self.items.push(Item::Forward(id));
         }
     }
@@ -159,10 +160,16 @@ fn anonymous_used(btf: &Btf) -> Vec<bool> {
             | Kind::Restrict(of)
             | Kind::TypeTag { ty: of, .. } => mark(*of),
             Kind::Array(array) => mark(array.item),
-            Kind::Struct(composite) | Kind::Union(composite) => composite.members.iter().for_each(|m| mark(m.ty)),
+            Kind::Struct(composite) | Kind::Union(composite) => {
+                for member in &composite.members {
+                    mark(member.ty);
+                }
+            }
             Kind::FuncProto { ret, params } => {
                 mark(*ret);
-                params.iter().for_each(|param| mark(param.ty));
+                for param in params {
+                    mark(param.ty);
+                }
             }
             _ => {}
         }

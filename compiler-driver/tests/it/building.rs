@@ -1,11 +1,6 @@
 //! What is built, and what is built again.
 
-use std::{
-    num::NonZeroUsize,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::Command,
-};
+use std::{num::NonZeroUsize, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use bpfkit_compiler_driver::{Toolchain, files_changed, run::Freshness};
 use bpfkit_schemas::{Span, manifest::BtfChoice, object::ProgramType};
@@ -18,10 +13,11 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 
 #[test]
 fn a_project_is_built_for_both_platforms_with_no_header_installed() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::cold("project");
     bench.manifest.build.platforms.push(ARM64);
     let built = bench.build().unwrap();
-    let names: Vec<_> = built.iter().map(|built| built.path.strip_prefix(&bench.target).unwrap().to_str().unwrap()).collect();
+    let names: Vec<_> =
+        built.iter().map(|built| built.path.strip_prefix(&bench.target).unwrap().to_str().unwrap()).collect();
     assert_eq!(
         names,
         [
@@ -76,8 +72,8 @@ fn the_kernel_takes_the_object_through_libbpf() {
 
 #[test]
 fn two_checkouts_and_two_target_folders_give_the_same_bytes() {
-    let short = Bench::at("a");
-    let mut long = Bench::at("another/place/with a space/much/further/down");
+    let short = Bench::cold("a");
+    let mut long = Bench::cold("another/place/with a space/much/further/down");
     long.target = long.folder.path().join("elsewhere");
     let (first, second) = (short.build().unwrap(), long.build().unwrap());
     for (first, second) in first.iter().zip(&second) {
@@ -160,7 +156,10 @@ fn another_compiler_makes_everything() {
     let real = bench.toolchain.as_ref().unwrap().clang().to_owned();
     let shims = bench.folder.path().join("shims");
     std::fs::create_dir(&shims).unwrap();
-    let script = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'clang version 19.9.9'; else exec {} \"$@\"; fi\n", real.display());
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'clang version 19.9.9'; else exec {} \"$@\"; fi\n",
+        real.display()
+    );
     std::fs::write(shims.join("clang"), script).unwrap();
     std::fs::set_permissions(shims.join("clang"), PermissionsExt::from_mode(0o755)).unwrap();
     bench.toolchain = Some(Toolchain::find(shims.as_os_str(), &bench.target).unwrap());
@@ -190,7 +189,8 @@ fn an_object_that_somebody_changed_or_deleted_is_made_again() {
     std::fs::remove_file(&built[1].path).unwrap();
     assert_eq!(bench.made(), ["meter amd64"]);
     // And a header of ours.
-    let header = std::fs::read_dir(bench.target.join("include")).unwrap().flatten().map(|entry| entry.path().join("vmlinux.h"));
+    let header =
+        std::fs::read_dir(bench.target.join("include")).unwrap().flatten().map(|entry| entry.path().join("vmlinux.h"));
     let header = header.into_iter().find(|path| path.exists()).unwrap();
     std::fs::write(&header, "int x;\n").unwrap();
     bench.build().unwrap();
@@ -216,13 +216,15 @@ fn the_user_environment_is_in_no_object() {
     std::fs::remove_dir_all(&bench.target).unwrap();
     let shim = bench.folder.path().join("clang");
     let real = bench.toolchain.as_ref().unwrap().clang().display().to_string();
-    std::fs::write(&shim, format!("#!/bin/sh\nenv > {}/env\nexec {real} \"$@\"\n", bench.folder.path().display())).unwrap();
+    std::fs::write(&shim, format!("#!/bin/sh\nenv > {}/env\nexec {real} \"$@\"\n", bench.folder.path().display()))
+        .unwrap();
     std::fs::set_permissions(&shim, PermissionsExt::from_mode(0o755)).unwrap();
     let mut bench = bench;
     bench.toolchain = Some(Toolchain::find(bench.folder.path().as_os_str(), &bench.target).unwrap());
     assert_eq!(bench.build().unwrap()[0].descriptor.digest, first);
     let seen = std::fs::read_to_string(bench.folder.path().join("env")).unwrap();
-    let mut names: Vec<_> = seen.lines().filter_map(|line| line.split('=').next()).filter(|n| !["PWD", "SHLVL", "_"].contains(n)).collect();
+    let mut names: Vec<_> =
+        seen.lines().filter_map(|line| line.split('=').next()).filter(|n| !["PWD", "SHLVL", "_"].contains(n)).collect();
     names.sort_unstable();
     assert_eq!(names, ["LC_ALL", "PATH"]);
 }

@@ -43,7 +43,11 @@ fn assertions(btf: &Btf) -> (String, usize) {
         for member in composite.members.iter().filter(|member| member.bits == 0 && !btf.str(member.name).is_empty()) {
             let field = btf.str(member.name);
             let offset = member.bit_offset / 8;
-            writeln!(text, "_Static_assert(__builtin_offsetof({word} {name}, {field}) == {offset}, \"{name}.{field}\");").unwrap();
+            writeln!(
+                text,
+                "_Static_assert(__builtin_offsetof({word} {name}, {field}) == {offset}, \"{name}.{field}\");"
+            )
+            .unwrap();
             count += 1;
         }
     }
@@ -61,7 +65,8 @@ fn check(btf: &[u8]) {
     compile(folder.path(), &text, &[]);
     // Also for C23, where `bool` is a keyword.
     compile(folder.path(), "#include \"vmlinux.h\"\nbool yes(u64 x) { return x; }\n", &["-std=c2x"]);
-    let definitions: BTreeSet<&str> = header.lines().filter(|line| line.starts_with("struct ") && line.ends_with('{')).collect();
+    let definitions: BTreeSet<&str> =
+        header.lines().filter(|line| line.starts_with("struct ") && line.ends_with('{')).collect();
     for name in ["task_struct", "sk_buff", "xdp_md", "__sk_buff", "ethhdr", "iphdr", "pt_regs", "bpf_map"] {
         assert!(definitions.contains(format!("struct {name} {{").as_str()), "{name}");
     }
@@ -87,7 +92,8 @@ fn the_header_of_this_machine_has_the_layout_of_its_kernel() {
 #[test]
 fn the_assertions_hold_for_bpftools_header_too() {
     let host = Path::new("/sys/kernel/btf/vmlinux");
-    let output = Command::new("bpftool").args(["btf", "dump", "file"]).arg(host).args(["format", "c"]).output().unwrap();
+    let output =
+        Command::new("bpftool").args(["btf", "dump", "file"]).arg(host).args(["format", "c"]).output().unwrap();
     assert!(output.status.success());
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("vmlinux.h"), &output.stdout).unwrap();

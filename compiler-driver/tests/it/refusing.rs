@@ -1,6 +1,5 @@
 //! What is refused, with which code and at which place.
 
-
 use bpfkit_schemas::{
     Span,
     chain::{GlobalValue, SharedMap},
@@ -23,10 +22,16 @@ fn every_program_that_clang_refuses_is_reported_with_clangs_own_words() {
     let errors = bench.build().unwrap_err();
     let titles: Vec<_> = errors.problems().iter().map(|problem| problem.title.as_str()).collect();
     assert_eq!(titles, ["clang refused `guard` for linux/amd64", "clang refused `meter` for linux/amd64"]);
-    assert!(errors.problems().iter().all(|p| p.code.as_str() == "C040" && p.labels[0].span == Span { start: 1, end: 2 }));
+    assert!(
+        errors.problems().iter().all(|p| p.code.as_str() == "C040" && p.labels[0].span == Span { start: 1, end: 2 })
+    );
     {
         let log = bench.log.lock().unwrap();
-        assert!(log.said.contains("src/guard.bpf.c:1:26: error: use of undeclared identifier 'nonsense'"), "{}", log.said);
+        assert!(
+            log.said.contains("src/guard.bpf.c:1:26: error: use of undeclared identifier 'nonsense'"),
+            "{}",
+            log.said
+        );
         assert!(log.said.contains("not today"));
     }
     assert!(bench.target.join("objects/linux-amd64/good.bpf.o").exists(), "what could be built was");
@@ -79,7 +84,7 @@ fn a_source_may_not_include_files_of_this_machine() {
 
 #[test]
 fn flags_are_refused_before_anything_runs() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::cold("project");
     bench.manifest.build.cflags = vec![("-fplugin=./evil.so".into(), PLACE), ("-B.".into(), PLACE)];
     assert_eq!(bench.codes(), ["C020", "C020"]);
     assert!(!bench.target.exists());
@@ -188,7 +193,10 @@ fn a_chain_that_runs_another_type_is_refused_at_its_own_place() {
     bench.build().unwrap();
     bench.chain(Hook::TcEgress, "guard");
     let errors = bench.build().unwrap_err();
-    assert_eq!((errors.problems()[0].code.as_str(), errors.problems()[0].labels[0].span), ("C058", Span { start: 4, end: 7 }));
+    assert_eq!(
+        (errors.problems()[0].code.as_str(), errors.problems()[0].labels[0].span),
+        ("C058", Span { start: 4, end: 7 })
+    );
     assert_eq!(errors.problems()[0].title, "the chain at `tc/egress` runs `guard`, which is a program for xdp");
 }
 
@@ -220,7 +228,10 @@ fn maps_and_globals_that_no_object_has_are_refused() {
 #[test]
 fn an_object_without_a_program_is_refused() {
     let mut bench = Bench::new();
-    bench.write("src/meter.bpf.c", "int helper(int x) { return x; }\nchar L[] __attribute__((section(\"license\"), used)) = \"GPL\";\n");
+    bench.write(
+        "src/meter.bpf.c",
+        "int helper(int x) { return x; }\nchar L[] __attribute__((section(\"license\"), used)) = \"GPL\";\n",
+    );
     bench.manifest.programs.remove(0);
     assert_eq!(bench.codes(), ["C053"]);
 }
