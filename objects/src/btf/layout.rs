@@ -60,7 +60,7 @@ fn layout(types: &[Type], done: &mut Vec<Layout>, id: TypeId, depth: u32) -> Res
             let item = part(array.item)?;
             let size = item.size.and_then(|size| size.checked_mul(u64::from(array.len)));
             // No object of C is that large, and libbpf refuses it too.
-            (size.filter(|size| *size <= u64::from(u32::MAX)), item.align)
+            (size.filter(|size| u32::try_from(*size).is_ok()), item.align)
         }
         Kind::Struct(composite) | Kind::Union(composite) => {
             let (mut widest, mut packed) = (1, false);

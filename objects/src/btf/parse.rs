@@ -288,7 +288,7 @@ fn check_references(types: &[Type], strings: usize) -> Result<(), BtfError> {
         match &ty.kind {
             Kind::Void | Kind::Int(_) | Kind::Fwd(_) | Kind::Float { .. } => {}
             Kind::Ptr(to) | Kind::Typedef(to) | Kind::Volatile(to) | Kind::Const(to) | Kind::Restrict(to) => {
-                reference(*to)?
+                reference(*to)?;
             }
             Kind::Var { ty, .. } | Kind::DeclTag { ty, .. } | Kind::TypeTag { ty, .. } => reference(*ty)?,
             Kind::Func { proto, .. } => {

@@ -62,8 +62,8 @@ impl Btf {
                         if !list.is_empty() {
                             list.push_str(", ");
                         }
-                        let last = param.ty == TypeId::VOID;
-                        list.push_str(&if last {
+                        let more = param.ty == TypeId::VOID;
+                        list.push_str(&if more {
                             "...".to_owned()
                         } else {
                             self.declare(param.ty, String::new(), steps / 4)

@@ -48,7 +48,7 @@ pub(super) fn fields_compatible(local: &Btf, mut a: TypeId, target: &Btf, mut b:
             return false;
         }
         match (ka, kb) {
-            (Kind::Ptr(_), _) | (Kind::Float { .. }, _) => return true,
+            (Kind::Ptr(_) | Kind::Float { .. }, _) => return true,
             (Kind::Fwd(_) | Kind::Enum(_) | Kind::Enum64(_), _) => {
                 let (na, nb) = (essential_name(local.name(a)), essential_name(target.name(b)));
                 return na.is_empty() || nb.is_empty() || na == nb;

@@ -109,7 +109,7 @@ impl Spec {
         for (at, accessor) in self.accessors.iter().enumerate() {
             match &accessor.name {
                 Some(name) => text.extend([".", name]),
-                None if at > 0 || accessor.index > 0 => text += &format!("[{}]", accessor.index),
+                None if at > 0 || accessor.index > 0 => text.extend(["[", &accessor.index.to_string(), "]"]),
                 None => {}
             }
         }
@@ -342,16 +342,11 @@ fn enum_value(spec: &Spec, btf: &Btf) -> Result<u64, CoreProblem> {
     let accessor = spec.accessors.first().ok_or(missing.clone())?;
     let kind = btf.kind(accessor.ty);
     let value = kind.any_enum().and_then(|any| any.values.get(usize::try_from(accessor.index).ok()?)).ok_or(missing)?;
-    let [low, ..] = split(value.value);
-    Ok(if matches!(kind, Kind::Enum(_)) { i64::from(low.cast_signed()).cast_unsigned() } else { whole(value.value) })
-}
-
-fn split(value: i128) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h, ..] = value.to_le_bytes();
-    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
-}
-
-fn whole(value: i128) -> u64 {
-    let [low, high] = split(value);
-    u64::from(high) << 32 | u64::from(low)
+    let bytes = value.value.to_le_bytes();
+    Ok(if matches!(kind, Kind::Enum(_)) {
+        let low = bytes.first_chunk().copied().unwrap_or_default();
+        i64::from(i32::from_le_bytes(low)).cast_unsigned()
+    } else {
+        u64::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default())
+    })
 }

@@ -96,7 +96,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Elf<'_>, ObjectProblem> {
     let table = table.filter(|table| !table.is_empty()).ok_or(damaged("its section headers lie outside the file"))?;
     let headers: Vec<_> = table.as_chunks::<SECTION_HEADER>().0.iter().collect();
     let content = |header: &[u8; SECTION_HEADER]| match u32_at(header, 4) {
-        0 | SHT_NOBITS => Some(&bytes[..0]),
+        0 | SHT_NOBITS => Some([].as_slice()),
         _ => slice(bytes, u64_at(header, 24), u64_at(header, 32)),
     };
     let names = headers.get(usize::from(names)).and_then(|header| content(header));
@@ -138,13 +138,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Elf<'_>, ObjectProblem> {
     Ok(Elf { sections, symbols: symbols.ok_or(damaged("a symbol has no readable name"))? })
 }
 
-impl Elf<'_> {
+impl Section<'_> {
     /// The relocations of a `SHT_REL` section.
-    pub(super) fn relocations<'s>(
-        &self,
-        section: &'s Section<'_>,
-    ) -> Result<impl Iterator<Item = Rel> + 's, ObjectProblem> {
-        let (entries, rest) = section.bytes.as_chunks::<REL>();
+    pub(super) fn relocations(&self) -> Result<impl Iterator<Item = Rel> + '_, ObjectProblem> {
+        let (entries, rest) = self.bytes.as_chunks::<REL>();
         if !rest.is_empty() {
             return Err(ObjectProblem::Damaged { what: "a relocation section ends in the middle of a relocation" });
         }

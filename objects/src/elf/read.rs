@@ -108,7 +108,7 @@ fn code(elf: &Elf<'_>, problems: &mut Vec<ObjectProblem>) -> (Vec<Code>, HashMap
                 code.push(Code { name: section.name.to_owned(), instructions, references: BTreeMap::new() });
             }
             None => {
-                problems.push(ObjectProblem::Damaged { what: "a section of instructions ends in the middle of one" })
+                problems.push(ObjectProblem::Damaged { what: "a section of instructions ends in the middle of one" });
             }
         }
     }
@@ -203,7 +203,7 @@ fn references(
     let mut used = BTreeSet::new();
     for section in elf.sections.iter().filter(|section| section.kind == SHT_REL) {
         let of = usize::try_from(section.info).unwrap_or(usize::MAX);
-        let relocations = match elf.relocations(section) {
+        let relocations = match section.relocations() {
             Ok(relocations) => relocations,
             Err(problem) => {
                 problems.push(problem);
@@ -284,7 +284,11 @@ fn reference(
     }
     if let Some(function) = function() {
         // Clang leaves the kind to the loader.
-        return if matches!(insn.src, 0 | PSEUDO_FUNC) { Ok(function) } else { Err("whose address it loads as if it were data") };
+        return if matches!(insn.src, 0 | PSEUDO_FUNC) {
+            Ok(function)
+        } else {
+            Err("whose address it loads as if it were data")
+        };
     }
     if let Some(map) = variables.get(&section) {
         let offset = u32::try_from(symbol.value).map_err(|_| "which lies beyond any variable")?;

@@ -75,7 +75,7 @@ impl Writer<'_> {
         };
         match self.btf.resolved(ty) {
             Kind::Int(int) => {
-                let number = self.integer(*int, value, u32::from(int.bits)).map_err(misfit)?;
+                let number = integer(*int, value, u32::from(int.bits)).map_err(misfit)?;
                 set_bits(bytes, 0, bytes.len().saturating_mul(8), number);
                 Ok(())
             }
@@ -155,7 +155,7 @@ impl Writer<'_> {
             return self.write(member.ty, value, rest.unwrap_or_default(), place);
         }
         let number = match self.btf.resolved(member.ty) {
-            Kind::Int(int) => self.integer(*int, value, u32::from(member.bits)),
+            Kind::Int(int) => integer(*int, value, u32::from(member.bits)),
             Kind::Enum(any) | Kind::Enum64(any) => self.member_value(any, value, u32::from(member.bits)),
             _ => Err(Misfit::Unwritable { kind: "bit-field of this type" }),
         };
@@ -189,51 +189,50 @@ impl Writer<'_> {
         matches!(self.btf.kind(id), Kind::Int(int) if int.size == 1 && (int.char || self.btf.name(id).contains("char")))
     }
 
-    fn integer(&self, int: Int, value: &GlobalValue, bits: u32) -> Result<i128, Misfit> {
-        let number = match value {
-            GlobalValue::Int(number) => *number,
-            GlobalValue::Bool(given) if int.bool => i128::from(*given),
-            GlobalValue::Text(text) => match text.trim() {
-                "true" if int.bool => 1,
-                "false" if int.bool => 0,
-                text => number(text).ok_or(Misfit::Sort {
-                    given: "text",
-                    wanted: if int.bool { "true or false" } else { "a whole number" },
-                })?,
-            },
-            other => {
-                let wanted = if int.bool { "true or false" } else { "a whole number" };
-                return Err(Misfit::Sort { given: sort(other), wanted });
-            }
-        };
-        let sign = if int.bool {
-            Sign::Bool
-        } else if int.signed {
-            Sign::Signed
-        } else {
-            Sign::Unsigned
-        };
-        in_range(number, bits, sign)
-    }
-
     fn member_value(&self, any: &Enum, value: &GlobalValue, bits: u32) -> Result<i128, Misfit> {
         let number = match value {
             GlobalValue::Int(number) => *number,
             GlobalValue::Text(text) => {
                 let text = text.trim();
                 let member = any.values.iter().find(|member| self.btf.str(member.name) == text);
-                match member.map(|member| member.value).or_else(|| number(text)) {
-                    Some(number) => number,
-                    None => {
-                        let names = any.values.iter().map(|member| self.btf.str(member.name));
-                        return Err(Misfit::NoMember { member: text.to_owned(), similar: similar(text, names) });
-                    }
+                if let Some(number) = member.map(|member| member.value).or_else(|| number(text)) {
+                    number
+                } else {
+                    let names = any.values.iter().map(|member| self.btf.str(member.name));
+                    return Err(Misfit::NoMember { member: text.to_owned(), similar: similar(text, names) });
                 }
             }
             other => return Err(Misfit::Sort { given: sort(other), wanted: "a member's name or a whole number" }),
         };
         in_range(number, bits, if any.signed { Sign::Signed } else { Sign::Unsigned })
     }
+}
+
+fn integer(int: Int, value: &GlobalValue, bits: u32) -> Result<i128, Misfit> {
+    let number = match value {
+        GlobalValue::Int(number) => *number,
+        GlobalValue::Bool(given) if int.bool => i128::from(*given),
+        GlobalValue::Text(text) => match text.trim() {
+            "true" if int.bool => 1,
+            "false" if int.bool => 0,
+            text => number(text).ok_or(Misfit::Sort {
+                given: "text",
+                wanted: if int.bool { "true or false" } else { "a whole number" },
+            })?,
+        },
+        other => {
+            let wanted = if int.bool { "true or false" } else { "a whole number" };
+            return Err(Misfit::Sort { given: sort(other), wanted });
+        }
+    };
+    let sign = if int.bool {
+        Sign::Bool
+    } else if int.signed {
+        Sign::Signed
+    } else {
+        Sign::Unsigned
+    };
+    in_range(number, bits, sign)
 }
 
 #[derive(Clone, Copy)]

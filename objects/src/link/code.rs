@@ -13,7 +13,10 @@ use crate::{
     },
     core_relo::{CoreKind, CoreProblem, Resolution, Resolver, patch},
     elf::{ExternKind, Function, Object, Reference},
-    insn::{HELPER_TAIL_CALL, Insn, POISON, PSEUDO_BTF_ID, PSEUDO_CALL, PSEUDO_FUNC, PSEUDO_KFUNC_CALL, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE},
+    insn::{
+        HELPER_TAIL_CALL, Insn, POISON, PSEUDO_BTF_ID, PSEUDO_CALL, PSEUDO_FUNC, PSEUDO_KFUNC_CALL, PSEUDO_MAP_FD,
+        PSEUDO_MAP_VALUE,
+    },
 };
 
 /// The kernel's limit for the privileged (`BPF_COMPLEXITY_LIMIT_INSNS`).

@@ -56,6 +56,6 @@ fn kernel_types_are_found_by_name_and_spelt_as_c() {
     assert_eq!(spelt("comm"), "char comm[16]");
     assert_eq!(spelt("parent"), "struct task_struct *parent");
     assert_eq!(spelt("cpus_ptr"), "const cpumask_t *cpus_ptr");
-    assert_eq!(btf.align(task), Some(64).filter(|_| false).or(btf.align(task)));
+    assert!(btf.size(task).unwrap() > 1000 && btf.align(task).is_some());
     assert!(btf.by_name("no_such_type_at_all").next().is_none());
 }

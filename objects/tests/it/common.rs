@@ -1,5 +1,4 @@
 //! Compiling test programs, and this machine's kernel.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
     path::{Path, PathBuf},
@@ -12,17 +11,17 @@ use sha2::Digest as _;
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// This machine's own types.
-pub fn kernel() -> Btf {
+pub(crate) fn kernel() -> Btf {
     Btf::parse(&std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap()
 }
 
 /// Compiles `tests/programs/<name>.bpf.c`.
-pub fn compile(name: &str) -> PathBuf {
+pub(crate) fn compile(name: &str) -> PathBuf {
     compile_file(&Path::new(HERE).join(format!("tests/programs/{name}.bpf.c")), name)
 }
 
 /// Compiles a source that a test wrote down itself.
-pub fn compile_text(name: &str, text: &str) -> PathBuf {
+pub(crate) fn compile_text(name: &str, text: &str) -> PathBuf {
     let source = folder().join(format!("{name}.bpf.c"));
     std::fs::write(&source, text).unwrap();
     compile_file(&source, name)
@@ -42,27 +41,25 @@ fn compile_file(source: &Path, name: &str) -> PathBuf {
 }
 
 fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("objects");
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
 /// Builds the program that loads objects with libbpf.
-pub fn oracle() -> PathBuf {
+pub(crate) fn oracle() -> PathBuf {
     let output = folder().join("oracle");
-    if !output.exists() {
-        let source = Path::new(HERE).join("tests/oracle.c");
-        let clang = Command::new("clang-19").arg("-O1").arg("-o").arg(&output).arg(source).arg("-lbpf").output().unwrap();
-        assert!(clang.status.success(), "{}", String::from_utf8_lossy(&clang.stderr));
-    }
+    let source = Path::new(HERE).join("tests/oracle.c");
+    let clang = Command::new("clang-19").arg("-O1").arg("-o").arg(&output).arg(source).arg("-lbpf").output().unwrap();
+    assert!(clang.status.success(), "{}", String::from_utf8_lossy(&clang.stderr));
     output
 }
 
 /// Reads an object that has to be good.
-pub fn object(path: &Path) -> Object {
-    Object::parse(&std::fs::read(path).unwrap()).unwrap_or_else(|problems| panic!("{path:?}: {problems:#?}"))
+pub(crate) fn object(path: &Path) -> Object {
+    Object::parse(&std::fs::read(path).unwrap()).unwrap_or_else(|problems| panic!("{}: {problems:#?}", path.display()))
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    bpfkit_schemas::Digest::from_bytes(sha2::Sha256::digest(bytes).into()).hex()
 }

@@ -2,12 +2,10 @@
 //!
 //! Needs root, clang, libbpf's headers and library, and this machine's kernel.
 
-mod common;
-
 use std::{collections::HashMap, process::Command};
 
+use crate::common::{compile, kernel, object};
 use bpfkit_objects::{btf::Btf, insn::Insn};
-use common::{compile, kernel, object};
 
 struct Loaded {
     tag: String,
@@ -16,7 +14,7 @@ struct Loaded {
 
 /// Loads an object with libbpf; gives programs and, by descriptor, the names of maps.
 fn by_libbpf(object: &std::path::Path) -> (HashMap<String, Loaded>, HashMap<i32, String>) {
-    let oracle = common::oracle();
+    let oracle = crate::common::oracle();
     let output = Command::new(oracle).arg(object).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (mut programs, mut maps) = (HashMap::new(), HashMap::new());
@@ -42,19 +40,22 @@ fn compare(source: &str, kernel: &Btf) -> usize {
     let (programs, maps) = by_libbpf(&path);
     assert!(!programs.is_empty());
     for (name, loaded) in &programs {
-        let linked = object.link(name, kernel, &Default::default()).unwrap_or_else(|e| panic!("{source} {name}: {e:#?}"));
+        let linked = object
+            .link(name, kernel, &std::collections::BTreeMap::new())
+            .unwrap_or_else(|e| panic!("{source} {name}: {e:#?}"));
         // Put libbpf's descriptors where we say that descriptors belong.
         let mut ours = linked.instructions.clone();
         for reference in &linked.map_refs {
             let wanted = &linked.maps[reference.map].descriptor.name;
-            let fd = maps.iter().find(|(_, name)| *name == wanted || (wanted.starts_with('.') && name.ends_with(wanted)));
+            let fd =
+                maps.iter().find(|(_, name)| *name == wanted || (wanted.starts_with('.') && name.ends_with(wanted)));
             ours[reference.insn].imm = *fd.unwrap_or_else(|| panic!("{wanted} in {maps:?}")).0;
         }
         for (at, (ours, theirs)) in ours.iter().zip(&loaded.instructions).enumerate() {
             assert_eq!(ours, theirs, "{source} {name}: instruction {at}");
         }
         assert_eq!(ours.len(), loaded.instructions.len(), "{source} {name}");
-        let hash = common::sha256(&linked.tag_bytes());
+        let hash = crate::common::sha256(&linked.tag_bytes());
         assert_eq!(hash[..16], loaded.tag, "{source} {name}: the kernel's tag");
     }
     programs.len()
