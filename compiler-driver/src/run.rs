@@ -159,7 +159,7 @@ pub fn run(plan: &BuildPlan, events: &(dyn Fn(Event) + Sync)) -> Result<Vec<Buil
     ensure_headers(plan, &mut state, &digests, events)?;
 
     let context = Context { plan, place: &place, digests: &digests, events };
-    let stale: Vec<&Step> = plan.steps.iter().filter(|step| !context.is_fresh(step, &state)).collect();
+    let outdated: Vec<&Step> = plan.steps.iter().filter(|step| !context.is_fresh(step, &state)).collect();
     events(Event::Planned { objects: plan.steps.len(), stale: outdated.len() });
     let mut failed = BTreeMap::new();
     if !outdated.is_empty() {
@@ -285,7 +285,7 @@ impl Context<'_> {
     }
 
     /// Makes the outdated objects, as many at once as there are tokens.
-    fn make_all(&self, stale: &[&Step], state: &mut State, failed: &mut BTreeMap<String, Vec<Diagnostic>>) {
+    fn make_all(&self, outdated: &[&Step], state: &mut State, failed: &mut BTreeMap<String, Vec<Diagnostic>>) {
         // The one environment variable that changes a build, and not its result.
         let jobs = Jobs::new(self.plan.request.jobs, std::env::var_os("MAKEFLAGS").as_deref());
         let mut saved = Instant::now();
