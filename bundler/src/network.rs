@@ -17,7 +17,7 @@ use reqwest::{
 };
 use tokio::{runtime::Runtime, sync::Mutex};
 
-use crate::{credentials::Credentials, transfer::TransferError};
+use crate::{credentials::Credentials, registry::auth::Shows, transfer::TransferError};
 
 /// The most redirects that one request follows.
 const REDIRECTS: usize = 5;
@@ -53,7 +53,7 @@ pub struct Network {
     pub(crate) credentials: Credentials,
     pub(crate) timeouts: Timeouts,
     /// What was shown to, and accepted by, which registry (`host path access`).
-    pub(crate) accepted: Mutex<HashMap<String, HeaderValue>>,
+    pub(crate) accepted: Mutex<HashMap<String, Shows>>,
     runtime: OnceLock<Runtime>,
     plain: OnceLock<Client>,
     secure: OnceLock<Client>,

@@ -8,7 +8,7 @@ use bpfkit_schemas::{
     names::{Digest, RepositoryName, Tag},
     reference::Place,
 };
-use reqwest::{Method, StatusCode, Url, header::HeaderValue};
+use reqwest::{Method, StatusCode, Url};
 
 use crate::{
     hash::sha256,
@@ -19,7 +19,7 @@ use crate::{
     transfer::{Shown, TransferError},
 };
 
-mod auth;
+pub(crate) mod auth;
 
 /// The most pages of referrers that are read.
 const PAGES: usize = 8;
@@ -227,19 +227,30 @@ impl<'n> Registry<'n> {
     /// Sends a request, logging in when the registry asks for it.
     async fn call(&self, call: &Call<'_>) -> Result<Answer, TransferError> {
         let key = format!("{} {} {:?}", self.host, self.path, self.access);
-        let known: Option<HeaderValue> = self.network.accepted.lock().await.get(&key).cloned();
-        let answer = self.network.send(&self.base, call, known.as_ref()).await?;
+        let known = self.network.accepted.lock().await.get(&key).cloned();
+        let answer = self.network.send(&self.base, call, known.as_ref().map(|shows| &shows.header)).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        let Some(shown) = auth::answer(self, &answer).await? else {
-            return Err(self.denied(&answer, Shown::Nothing));
+        // Under the lock, so that requests that are refused together log in once.
+        let shows = {
+            let mut accepted = self.network.accepted.lock().await;
+            match accepted.get(&key) {
+                Some(shows) if known.as_ref().is_none_or(|known| known.header != shows.header) => shows.clone(),
+                _ => {
+                    let Some(shows) = auth::answer(self, &answer).await? else {
+                        return Err(self.denied(&answer, Shown::Nothing));
+                    };
+                    accepted.insert(key.clone(), shows.clone());
+                    shows
+                }
+            }
         };
-        let answer = self.network.send(&self.base, call, Some(&shown.header)).await?;
+        let answer = self.network.send(&self.base, call, Some(&shows.header)).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
-            return Err(self.denied(&answer, shown.shown));
+            self.network.accepted.lock().await.remove(&key);
+            return Err(self.denied(&answer, shows.shown));
         }
-        self.network.accepted.lock().await.insert(key, shown.header);
         Ok(answer)
     }
 

@@ -286,7 +286,8 @@ impl Maker<'_> {
             subject: None,
             artifact_type: Some(artifact_type.to_owned()),
         };
-        Ok(self.json(MANIFEST_TYPE, &manifest)?.artifact(artifact_type))
+        // No `artifactType` on the descriptor: skopeo 1.9 rewrites an index that has one in an entry.
+        self.json(MANIFEST_TYPE, &manifest)
     }
 
     fn index(&mut self, manifests: Vec<Descriptor>, artifact_type: &str) -> Result<Descriptor, BundleError> {

@@ -22,9 +22,10 @@ use crate::{
 const TOKEN_BYTES: u64 = 64 << 10;
 
 /// A header to show, and what is in it.
-pub(super) struct Shows {
-    pub(super) header: HeaderValue,
-    pub(super) shown: Shown,
+#[derive(Clone)]
+pub(crate) struct Shows {
+    pub(crate) header: HeaderValue,
+    pub(crate) shown: Shown,
 }
 
 /// `WWW-Authenticate`, as far as registries use it.

@@ -95,7 +95,8 @@ pub(crate) fn program(name: &str, seed: &str) -> PackProgram {
 
 /// The set `edge` with `guard` and `meter` for two platforms.
 pub(crate) fn edge(version: &str) -> PackSet {
-    let programs = |arch: &str| vec![program("guard", &format!("guard {arch}")), program("meter", &format!("meter {arch}"))];
+    let programs =
+        |arch: &str| vec![program("guard", &format!("guard {arch}")), program("meter", &format!("meter {arch}"))];
     PackSet {
         set: "edge".parse().unwrap(),
         version: version.parse().unwrap(),

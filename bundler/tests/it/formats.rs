@@ -111,7 +111,8 @@ fn the_twin_of_all_these_is_accepted() {
     let (_, pulled) = spoil(|_| ());
     assert_eq!(pulled.unwrap().config.set.as_str(), "edge");
     // Another packer's layer of the same object is a layer of the same object.
-    let (_, pulled) = spoil(|parts| first_layer(parts, gzip(&tar_of(&[(tar::EntryType::Regular, "guard.o", &guard())]))));
+    let (_, pulled) =
+        spoil(|parts| first_layer(parts, gzip(&tar_of(&[(tar::EntryType::Regular, "guard.o", &guard())]))));
     assert_eq!(*pulled.unwrap().objects[0], guard());
 }
 
@@ -186,15 +187,19 @@ fn more_layers_than_any_set_has_are_refused_before_they_are_fetched() {
 fn parts_of_another_media_type_are_refused() {
     refused(Code::BAD_MEDIA_TYPE, |parts| parts.layers[0].0 = "application/octet-stream".to_owned());
     refused(Code::BAD_MEDIA_TYPE, |parts| {
-        parts.manifest = Box::new(|manifest| manifest["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json"));
+        parts.manifest =
+            Box::new(|manifest| manifest["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json"));
     });
-    refused(Code::BAD_MEDIA_TYPE, |parts| parts.manifest = Box::new(|manifest| manifest["artifactType"] = json!("x/y")));
+    refused(Code::BAD_MEDIA_TYPE, |parts| {
+        parts.manifest = Box::new(|manifest| manifest["artifactType"] = json!("x/y"))
+    });
 }
 
 #[test]
 fn an_index_in_an_index_is_refused() {
     refused(Code::BAD_MEDIA_TYPE, |parts| {
-        parts.index = Box::new(|index| index["manifests"][1]["mediaType"] = json!("application/vnd.oci.image.index.v1+json"));
+        parts.index =
+            Box::new(|index| index["manifests"][1]["mediaType"] = json!("application/vnd.oci.image.index.v1+json"));
     });
 }
 
@@ -229,10 +234,14 @@ fn a_manifest_of_another_size_than_its_descriptor_says_is_refused() {
 #[test]
 fn a_blob_of_another_size_than_its_descriptor_says_is_refused() {
     refused(Code::TRUNCATED, |parts| {
-        parts.manifest = Box::new(|manifest| manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() + 1));
+        parts.manifest = Box::new(|manifest| {
+            manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() + 1)
+        });
     });
     refused(Code::TOO_LARGE, |parts| {
-        parts.manifest = Box::new(|manifest| manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() - 1));
+        parts.manifest = Box::new(|manifest| {
+            manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() - 1)
+        });
     });
 }
 
@@ -310,14 +319,15 @@ fn referrers_that_are_no_signatures_are_passed_over_and_counted() {
     let layout = &here.layout;
     let subject = serde_json::to_value(layout.describe(&here.bundled.pinned.digest).unwrap()).unwrap();
     let empty = stored(layout, "application/vnd.oci.empty.v1+json", b"{}");
-    let manifest = |layers: Value| {
-        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": empty, "layers": layers, "subject": subject})
-    };
+    let manifest = |layers: Value| json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": empty, "layers": layers, "subject": subject});
     let sbom = stored(layout, "text/spdx", b"sbom");
     let signature = stored(layout, SIGNATURE_TYPE, b"{\"s\":1}");
     hang(layout, &manifest(json!([sbom])));
     hang(layout, &manifest(json!([signature, signature])));
-    hang(layout, &manifest(json!([{"mediaType": SIGNATURE_TYPE, "size": 2 << 20, "digest": sha256(b"huge").to_string()}])));
+    hang(
+        layout,
+        &manifest(json!([{"mediaType": SIGNATURE_TYPE, "size": 2 << 20, "digest": sha256(b"huge").to_string()}])),
+    );
     hang(layout, &manifest(json!([{"mediaType": SIGNATURE_TYPE, "size": 3, "digest": sha256(b"lost").to_string()}])));
     // No artifactType anywhere, as ghcr.io lists them: the layer's type says what it is.
     hang(layout, &manifest(json!([signature])));
@@ -341,13 +351,20 @@ fn a_signature_of_another_manifest_does_not_count() {
 #[test]
 fn a_flood_of_referrers_is_refused() {
     let here = lay_out(&edge("1.0"));
-    let sign = |n: usize| here.layout.add_signature(&here.bundled.pinned.digest, format!("{{\"n\":{n}}}").as_bytes(), Default::default()).unwrap();
+    let sign = |n: usize| {
+        here.layout
+            .add_signature(&here.bundled.pinned.digest, format!("{{\"n\":{n}}}").as_bytes(), Default::default())
+            .unwrap()
+    };
     for n in 0..64 {
         sign(n);
     }
     assert_eq!(pull(&network(), &here.bundled.pinned, amd64(), &Limits::default()).unwrap().signatures.len(), 64);
     sign(64);
-    assert_eq!(codes(&pull(&network(), &here.bundled.pinned, amd64(), &Limits::default()).unwrap_err()), [Code::TOO_MANY]);
+    assert_eq!(
+        codes(&pull(&network(), &here.bundled.pinned, amd64(), &Limits::default()).unwrap_err()),
+        [Code::TOO_MANY]
+    );
     assert!(list(&network(), &here.bundled.pinned).is_ok());
 }
 

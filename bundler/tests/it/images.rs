@@ -28,7 +28,8 @@ fn theirs() -> (Here, FetchedImage) {
     let here = lay_out(&edge("1.0"));
     let image = here.bundled.programs[0].1;
     here.layout.add_signature(&image, b"{\"theirs\":1}", Default::default()).unwrap();
-    let fetched = pull_image(&network(), &pinned(&here.layout, image), &[amd64(), arm64()], None, &Limits::default()).unwrap();
+    let fetched =
+        pull_image(&network(), &pinned(&here.layout, image), &[amd64(), arm64()], None, &Limits::default()).unwrap();
     (here, fetched)
 }
 
@@ -85,11 +86,13 @@ fn a_program_is_picked_out_of_a_set_bundle() {
     assert_eq!(codes(&pick(None).unwrap_err()), [Code::PICK]);
     assert_eq!(codes(&pick(Some("nobody")).unwrap_err()), [Code::PICK]);
     let image = pinned(&here.layout, here.bundled.programs[0].1);
-    let error = pull_image(&network(), &image, &[amd64()], Some(&"guard".parse().unwrap()), &Limits::default()).unwrap_err();
+    let error =
+        pull_image(&network(), &image, &[amd64()], Some(&"guard".parse().unwrap()), &Limits::default()).unwrap_err();
     assert_eq!(codes(&error), [Code::PICK]);
 
     // And it can be carried on, as a program of another set.
-    let guard = pull_image(&network(), &set, &[amd64(), arm64()], Some(&"guard".parse().unwrap()), &Limits::default()).unwrap();
+    let guard =
+        pull_image(&network(), &set, &[amd64(), arm64()], Some(&"guard".parse().unwrap()), &Limits::default()).unwrap();
     let there = lay_out(&mine(&guard));
     let fetched = pull(&network(), &there.bundled.pinned, amd64(), &Limits::default()).unwrap();
     assert_eq!(fetched.images[0].digest, guard.pinned.digest);
@@ -131,14 +134,20 @@ fn dockers_and_bpfmans_images_are_read_and_traced() {
     let here = lay_out(&edge("1.0"));
     let (_, bytes) = object("guard amd64");
     let kind = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-    let image = foreign(&here, &[(kind, layer(&[(tar::EntryType::Directory, "a/", &[]), (tar::EntryType::Regular, "a/x.o", &bytes)]))]);
+    let image = foreign(
+        &here,
+        &[(kind, layer(&[(tar::EntryType::Directory, "a/", &[]), (tar::EntryType::Regular, "a/x.o", &bytes)]))],
+    );
     let image = pull_image(&network(), &pinned(&here.layout, image), &[amd64()], None, &Limits::default()).unwrap();
     assert_eq!((&image.objects[&amd64()].bytes, &image.version), (&bytes, &None));
     let mut set = edge("7");
     set.platforms.remove(&arm64());
     set.images = vec![image.clone()];
-    set.platforms.get_mut(&amd64()).unwrap()[0].origin =
-        ProgramOrigin::Image { repository: "quay.example/x/y".parse().unwrap(), version: None, digest: image.pinned.digest };
+    set.platforms.get_mut(&amd64()).unwrap()[0].origin = ProgramOrigin::Image {
+        repository: "quay.example/x/y".parse().unwrap(),
+        version: None,
+        digest: image.pinned.digest,
+    };
     let there = lay_out(&set);
     let fetched = pull(&network(), &there.bundled.pinned, amd64(), &Limits::default()).unwrap();
     assert_eq!(fetched.images[0].repository.as_str(), "quay.example/x/y");

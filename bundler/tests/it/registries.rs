@@ -1,9 +1,6 @@
 //! Debian's docker-registry, which has no referrers API: push, pull, signatures under the fallback tag.
 
-use bpfkit_bundler::{
-    Credentials, PushEvent, add_signature, bundle, list, pin, pull, push,
-    push::Sent,
-};
+use bpfkit_bundler::{Credentials, PushEvent, add_signature, bundle, list, pin, pull, push, push::Sent};
 use bpfkit_schemas::{Code, reference::Pinned};
 
 use crate::fixture::{Registry, amd64, arm64, at, codes, edge, lay_out, network, network_with};
@@ -29,7 +26,10 @@ fn a_set_goes_to_a_registry_and_comes_back() {
     let mut events = Vec::new();
     let pushed = push(&network, &here.layout, &"1.0".parse().unwrap(), &to, &mut |event| events.push(event)).unwrap();
     assert_eq!(pushed, Pinned { place: to.clone(), digest: here.bundled.pinned.digest });
-    assert!(matches!(events.last(), Some(PushEvent::Tagged { tag, .. }) if tag.as_str() == "1.0"), "the version's tag comes last");
+    assert!(
+        matches!(events.last(), Some(PushEvent::Tagged { tag, .. }) if tag.as_str() == "1.0"),
+        "the version's tag comes last"
+    );
     assert_eq!(pin(&network, &at(&to, "1.0")).unwrap(), pushed);
     let local = pull(&network, &here.bundled.pinned, amd64(), &Default::default()).unwrap();
     let remote = pull(&network, &pushed, amd64(), &Default::default()).unwrap();
@@ -47,7 +47,10 @@ fn pushing_twice_sends_nothing() {
     let mut events = Vec::new();
     for _ in 0..2 {
         events.clear();
-        push(&network(), &here.layout, &"1.0".parse().unwrap(), &registry.place("edge"), &mut |event| events.push(event)).unwrap();
+        push(&network(), &here.layout, &"1.0".parse().unwrap(), &registry.place("edge"), &mut |event| {
+            events.push(event)
+        })
+        .unwrap();
     }
     assert!(!events.is_empty());
     assert_eq!(sent(&events), 0, "{events:?}");

@@ -37,9 +37,9 @@ fn skopeo_copies_a_layout_to_a_registry_and_we_read_it_there() {
     let there = pin(&network(), &at(&registry.place("edge"), "1.0")).unwrap();
     assert_eq!(there.digest, here.bundled.pinned.digest);
     assert_eq!(list(&network(), &there).unwrap().programs.len(), 2);
-    let labels = run(Command::new("skopeo").args(["inspect", "--tls-verify=false", "--format", "{{index .Labels \"io.ebpf.programs\"}}"]).arg(
-        format!("docker://127.0.0.1:{}/edge:1.0.guard", registry.port),
-    ));
+    let labels = run(Command::new("skopeo")
+        .args(["inspect", "--tls-verify=false", "--format", "{{index .Labels \"io.ebpf.programs\"}}"])
+        .arg(format!("docker://127.0.0.1:{}/edge:1.0.guard", registry.port)));
     assert_eq!(labels.trim(), r#"{"main_prog":"xdp"}"#);
 }
 
@@ -47,9 +47,13 @@ fn skopeo_copies_a_layout_to_a_registry_and_we_read_it_there() {
 fn oras_discovers_the_signatures_of_a_layout() {
     let here = lay_out(&edge("1.0"));
     let signature = here.layout.add_signature(&here.bundled.pinned.digest, b"{}", Default::default()).unwrap();
-    let found = run(Command::new(sid_tool("oras")).args(["discover", "--oci-layout", "--format", "json"]).arg(format!("{}:1.0", here.layout.dir().display())));
+    let found = run(Command::new(sid_tool("oras"))
+        .args(["discover", "--oci-layout", "--format", "json"])
+        .arg(format!("{}:1.0", here.layout.dir().display())));
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
-    let first = found["referrers"].as_array().or_else(|| found["manifests"].as_array()).unwrap_or_else(|| panic!("{found}"))[0].clone();
+    let first =
+        found["referrers"].as_array().or_else(|| found["manifests"].as_array()).unwrap_or_else(|| panic!("{found}"))[0]
+            .clone();
     assert_eq!(first["digest"], signature.to_string());
     assert_eq!(first["artifactType"], SIGNATURE_TYPE);
 }
@@ -62,14 +66,18 @@ fn oras_pulls_a_set_and_discovers_its_signatures_in_a_registry() {
     push(&network(), &here.layout, &"1.0".parse().unwrap(), &registry.place("edge"), &mut |_| ()).unwrap();
     let reference = format!("127.0.0.1:{}/edge:1.0", registry.port);
     let out = here.dir.path().join("out");
-    run(Command::new(sid_tool("oras")).args(["pull", "--plain-http", "--platform", "linux/amd64", "-o"]).arg(&out).arg(&reference));
+    run(Command::new(sid_tool("oras"))
+        .args(["pull", "--plain-http", "--platform", "linux/amd64", "-o"])
+        .arg(&out)
+        .arg(&reference));
     assert_eq!(std::fs::read(out.join("bpfkit.yml")).unwrap(), edge("1.0").manifest_yaml);
     let object = run(Command::new("tar").args(["-xzOf"]).arg(out.join("guard.o.tar.gz")));
     assert!(object.starts_with("\u{7f}ELF"));
     let names = run(Command::new("tar").args(["-tzvf"]).arg(out.join("guard.o.tar.gz")));
     assert!(names.starts_with("-rw-r--r-- 0/0"), "{names}");
     assert!(names.trim().ends_with("1970-01-01 00:00 guard.o"), "{names}");
-    let found = run(Command::new(sid_tool("oras")).args(["discover", "--plain-http", "--format", "json"]).arg(&reference));
+    let found =
+        run(Command::new(sid_tool("oras")).args(["discover", "--plain-http", "--format", "json"]).arg(&reference));
     assert!(found.contains(&signature.to_string()), "{found}");
 }
 

@@ -63,7 +63,8 @@ fn other_bytes_than_the_digests_are_refused_wherever_they_come() {
     let (_server, pinned) = but(|asked| (asked.path.contains("/manifests/sha256:")).then(|| Say::new(200, "{}")));
     assert_eq!(refusal(&network(), &pinned), Code::WRONG_DIGEST);
     let (_server, pinned) = but(|asked| {
-        is_blob(asked).then(|| Say::new(200, "x").header("Docker-Content-Digest", asked.path.rsplit('/').next().unwrap()))
+        is_blob(asked)
+            .then(|| Say::new(200, "x").header("Docker-Content-Digest", asked.path.rsplit('/').next().unwrap()))
     });
     assert_eq!(refusal(&network(), &pinned), Code::TRUNCATED, "a blob that is too short");
     let here = lay_out(&edge("1.0"));
@@ -95,7 +96,8 @@ fn a_digest_header_is_not_believed_about_a_tag() {
 fn an_answer_that_breaks_off_is_refused() {
     let (_server, pinned) = but(|asked| is_blob(asked).then(|| Say::new(200, "abc").claiming(100)));
     assert_eq!(refusal(&network(), &pinned), Code::TRUNCATED);
-    let (_server, pinned) = but(|asked| asked.path.contains("/manifests/sha256:").then(|| Say::new(200, "{").claiming(100)));
+    let (_server, pinned) =
+        but(|asked| asked.path.contains("/manifests/sha256:").then(|| Say::new(200, "{").claiming(100)));
     assert_eq!(refusal(&network(), &pinned), Code::TRUNCATED);
 }
 
@@ -103,10 +105,12 @@ fn an_answer_that_breaks_off_is_refused() {
 fn more_bytes_than_promised_or_allowed_are_not_read() {
     let (_server, pinned) = but(|asked| is_blob(asked).then(|| Say::new(200, vec![0; 1 << 20])));
     assert_eq!(refusal(&network(), &pinned), Code::TOO_LARGE);
-    let (_server, pinned) = but(|asked| asked.path.contains("/manifests/sha256:").then(|| Say::new(200, vec![b' '; (4 << 20) + 1])));
+    let (_server, pinned) =
+        but(|asked| asked.path.contains("/manifests/sha256:").then(|| Say::new(200, vec![b' '; (4 << 20) + 1])));
     assert_eq!(refusal(&network(), &pinned), Code::TOO_LARGE);
     // Announced only: refused before a byte of it.
-    let (_server, pinned) = but(|asked| asked.path.contains("/manifests/sha256:").then(|| Say::new(200, "{").claiming(1 << 40)));
+    let (_server, pinned) =
+        but(|asked| asked.path.contains("/manifests/sha256:").then(|| Say::new(200, "{").claiming(1 << 40)));
     assert_eq!(refusal(&network(), &pinned), Code::TOO_LARGE);
 }
 
@@ -151,7 +155,8 @@ fn anywhere_but_on_loopback_tls_is_spoken() {
 /// A credential file for a server.
 fn login(server_port: u16, dir: &tempfile::TempDir) -> Network {
     let file = dir.path().join("config.json");
-    let text = serde_json::json!({"auths": {format!("127.0.0.1:{server_port}"): {"username": "ana", "password": "hunter2"}}});
+    let text =
+        serde_json::json!({"auths": {format!("127.0.0.1:{server_port}"): {"username": "ana", "password": "hunter2"}}});
     std::fs::write(&file, text.to_string()).unwrap();
     network_with(Credentials::from_file(file))
 }
@@ -164,14 +169,19 @@ fn a_redirect_to_another_origin_carries_no_credentials() {
     let store = Server::start(move |asked| honest(&layout, asked));
     let port = store.port;
     let layout = here.layout.clone();
-    let registry = Server::start(move |asked| match (&asked.authorization, is_blob(asked), asked.path.ends_with("/here")) {
-        (None, ..) => Say::new(401, "").header("WWW-Authenticate", "Basic realm=\"x\""),
-        // Half of the blobs are in this origin, and need the credentials still.
-        (_, true, false) if asked.path.as_bytes().last().unwrap() % 2 == 0 => Say::new(307, "").header("Location", format!("{}/here", asked.path)),
-        (_, true, false) => Say::new(307, "").header("Location", format!("http://127.0.0.1:{port}{}", asked.path)),
-        (_, true, true) => honest(&layout, &Asked { path: asked.path.trim_end_matches("/here").to_owned(), ..asked.clone() }),
-        _ => honest(&layout, asked),
-    });
+    let registry =
+        Server::start(move |asked| match (&asked.authorization, is_blob(asked), asked.path.ends_with("/here")) {
+            (None, ..) => Say::new(401, "").header("WWW-Authenticate", "Basic realm=\"x\""),
+            // Half of the blobs are in this origin, and need the credentials still.
+            (_, true, false) if asked.path.as_bytes().last().unwrap() % 2 == 0 => {
+                Say::new(307, "").header("Location", format!("{}/here", asked.path))
+            }
+            (_, true, false) => Say::new(307, "").header("Location", format!("http://127.0.0.1:{port}{}", asked.path)),
+            (_, true, true) => {
+                honest(&layout, &Asked { path: asked.path.trim_end_matches("/here").to_owned(), ..asked.clone() })
+            }
+            _ => honest(&layout, asked),
+        });
     let pinned = Pinned { place: registry.place(), digest };
     pull(&login(registry.port, &here.dir), &pinned, amd64(), &Limits::default()).unwrap();
     assert!(registry.asked().iter().filter(|asked| is_blob(asked)).all(|asked| asked.authorization.is_some()));
@@ -185,7 +195,8 @@ fn a_redirect_to_plain_http_elsewhere_or_in_circles_is_not_followed() {
         let (_server, pinned) = but(move |asked| is_blob(asked).then(|| Say::new(302, "").header("Location", to)));
         assert_eq!(refusal(&network(), &pinned), Code::REDIRECTED, "{to}");
     }
-    let (server, pinned) = but(|asked| is_blob(asked).then(|| Say::new(302, "").header("Location", asked.path.clone())));
+    let (server, pinned) =
+        but(|asked| is_blob(asked).then(|| Say::new(302, "").header("Location", asked.path.clone())));
     assert_eq!(refusal(&network(), &pinned), Code::REDIRECTED);
     let path = server.asked().into_iter().find(is_blob).unwrap().path;
     assert_eq!(server.asked().iter().filter(|asked| asked.path == path).count(), 6);
@@ -195,13 +206,19 @@ fn a_redirect_to_plain_http_elsewhere_or_in_circles_is_not_followed() {
 fn a_token_server_gets_the_credentials_over_tls_or_loopback_alone() {
     let dir = tempfile::tempdir().unwrap();
     let tokens = Server::start(|asked| {
-        assert!(asked.path.contains("service=s") && asked.path.contains("scope=repository%3Aedge%3Apull"), "{}", asked.path);
+        assert!(
+            asked.path.contains("service=s") && asked.path.contains("scope=repository%3Aedge%3Apull"),
+            "{}",
+            asked.path
+        );
         Say::new(200, r#"{"token":"sesame"}"#)
     });
     let bearer = |port: u16, host: &'static str| {
         move |asked: &Asked| {
-            (asked.authorization.as_deref() != Some("Bearer sesame"))
-                .then(|| Say::new(401, "").header("WWW-Authenticate", format!("Bearer realm=\"http://{host}:{port}/t\",service=\"s\"")))
+            (asked.authorization.as_deref() != Some("Bearer sesame")).then(|| {
+                Say::new(401, "")
+                    .header("WWW-Authenticate", format!("Bearer realm=\"http://{host}:{port}/t\",service=\"s\""))
+            })
         }
     };
     let (registry, pinned) = but(bearer(tokens.port, "127.0.0.1"));
@@ -265,6 +282,8 @@ fn referrers_come_by_the_api_page_by_page_where_there_is_one() {
 
 #[test]
 fn a_web_page_in_the_place_of_referrers_is_no_list() {
-    let (_server, pinned) = but(|asked| asked.path.contains("/referrers/").then(|| Say::new(200, "<html>").header("Content-Type", "text/html")));
+    let (_server, pinned) = but(|asked| {
+        asked.path.contains("/referrers/").then(|| Say::new(200, "<html>").header("Content-Type", "text/html"))
+    });
     assert!(pull(&network(), &pinned, amd64(), &Limits::default()).unwrap().signatures.is_empty());
 }
