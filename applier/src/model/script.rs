@@ -50,14 +50,16 @@ pub enum Disturbance {
 }
 
 /// A host that a script can be played on.
-pub trait ScriptHost: Kernel {
-    /// Where programs come from.
-    fn bundle(&self) -> &Self::Bundle;
-    /// The chains of an `apply` line (`xdp e0: guard, meter; …`), expanded to this host.
+pub trait ScriptHost {
+    /// Its kernel.
+    type Kernel: Kernel;
+    /// The kernel, and where programs come from.
+    fn kernel(&mut self) -> (&mut Self::Kernel, &<Self::Kernel as Kernel>::Bundle);
+    /// The chains of an `apply` line (`xdp e0: guard, meter; ...`), expanded to this host.
     fn desired(&mut self, chains: &str) -> Result<Desired, String>;
     /// The point of a hook of an interface that is named in a script.
     fn point(&mut self, hook: Hook, interface: &str) -> Result<HookPoint, String>;
-    /// Observes the set that scripts are about, with the points of `desired`.
+    /// Observes the set that scripts are about, with the points of `desired` and of every hook named before.
     fn observe(&mut self, desired: Option<&Desired>) -> Result<LiveState, String>;
     /// Lets somebody else do something.
     fn disturb(&mut self, disturbance: &Disturbance) -> Result<(), String>;
@@ -74,10 +76,7 @@ pub struct ScriptError {
 }
 
 /// Plays `script` on `host` and returns the transcript.
-pub fn play<H: ScriptHost>(host: &mut H, script: &str) -> Result<String, ScriptError>
-where
-    H::Bundle: Clone,
-{
+pub fn play<H: ScriptHost>(host: &mut H, script: &str) -> Result<String, ScriptError> {
     let mut transcript = String::new();
     for (number, line) in script.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -90,10 +89,7 @@ where
     Ok(transcript)
 }
 
-fn one<H: ScriptHost>(host: &mut H, line: &str) -> Result<String, String>
-where
-    H::Bundle: Clone,
-{
+fn one<H: ScriptHost>(host: &mut H, line: &str) -> Result<String, String> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     let rest = rest.trim();
     match verb {
@@ -149,10 +145,7 @@ fn map_key(text: &str) -> Result<MapKey, String> {
     }
 }
 
-fn carry_out<H: ScriptHost>(host: &mut H, plan: &Plan) -> String
-where
-    H::Bundle: Clone,
-{
+fn carry_out<H: ScriptHost>(host: &mut H, plan: &Plan) -> String {
     let mut said = String::new();
     for map in &plan.maps {
         let _ = writeln!(said, "map {}: {:?}", map.key, map.because);
@@ -171,8 +164,8 @@ where
             .collect();
         let _ = writeln!(said, "{} {}: {}", hook.point.hook, hook.interface.name, steps.join(", "));
     }
-    let bundle = host.bundle().clone();
-    let outcome = execute(plan, &bundle, host);
+    let (kernel, bundle) = host.kernel();
+    let outcome = execute(plan, bundle, kernel);
     match outcome.stopped {
         None => said.push_str("done\n"),
         Some(stopped) => {

@@ -111,7 +111,8 @@ fn differences(chain: &DesiredChain, live: &LiveChain, maps: &BTreeMap<MapKey, M
         }
         LiveRecord::Read(_) => {}
     }
-    for key in chain.record.map_keys() {
+    // A chain that is made anew gets the right maps anyway.
+    for key in if because.is_empty() { chain.record.map_keys() } else { Vec::new() } {
         let (Some(plan), Some(used)) = (maps.get(&key), live.maps.get(&key)) else { continue };
         if plan.source != MapSource::Reuse(used.id) {
             because.push(Because::UsesAnotherMap(key));

@@ -1,0 +1,334 @@
+//! Plans, as operators read them: a host in words, a wish in words, the plan as it is shown.
+
+#[path = "words/world.rs"]
+mod world;
+
+use bpfkit_applier::model::Disturbance;
+use world::World;
+
+fn live(interfaces: &str, chains: &str) -> World {
+    let mut world = World::new(interfaces);
+    world.apply(chains);
+    world
+}
+
+#[test]
+fn a_new_chain_is_attached_and_lists_its_programs() {
+    let world = World::new("eth0");
+    assert_eq!(
+        world.planned("xdp eth0: guard, meter"),
+        "\
+set edge
+  xdp eth0 (native, fused): attach, not attached yet
+    + guard
+    + meter
+"
+    );
+}
+
+#[test]
+fn applying_twice_plans_nothing() {
+    let world = live("eth0 eth1", "xdp eth0: guard, meter; tc/ingress eth*: shape");
+    assert_eq!(
+        world.planned("xdp eth0: guard, meter; tc/ingress eth*: shape"),
+        "set edge: nothing to do, 3 hooks as declared\n"
+    );
+}
+
+#[test]
+fn a_program_put_in_the_middle_moves_nothing_else() {
+    let world = live("eth0", "xdp eth0: guard, meter, old");
+    assert_eq!(
+        world.planned("xdp eth0: guard, limit, meter"),
+        "\
+set edge
+  xdp eth0 (native, fused): replace, 1 added, 1 removed
+      guard
+    + limit  new in the manifest
+      meter
+    - old    no longer in the manifest
+"
+    );
+}
+
+#[test]
+fn one_put_in_and_two_exchanged_shows_exactly_that() {
+    let world = live("eth0", "xdp eth0: a, b, c, d");
+    assert_eq!(
+        world.planned("xdp eth0: a, c, b, x, d"),
+        "\
+set edge
+  xdp eth0 (native, fused): replace, 1 added, 1 moved
+      a
+    ~ c  moved after `a`
+      b
+    + x  new in the manifest
+      d
+"
+    );
+}
+
+#[test]
+fn what_changed_about_a_program_stands_beside_it() {
+    let world = live("eth0", "xdp eth0: guard, limit, meter");
+    assert_eq!(
+        world.planned("xdp eth0: guard@2, limit#2[pass drop], meter[drop]"),
+        "\
+set edge
+  xdp eth0 (native, fused): replace, 2 changed
+    ~ guard  object changed sha256:010101010101 -> sha256:020202020202
+    ~ limit  globals changed, proceed_on changed [pass] -> [drop, pass]
+      meter
+"
+    );
+}
+
+#[test]
+fn the_last_programs_proceed_on_is_never_asked_and_changes_nothing() {
+    let world = live("eth0", "xdp eth0: guard, meter");
+    assert!(world.plan("xdp eth0: guard, meter[drop]").unwrap().is_empty());
+}
+
+#[test]
+fn a_chain_that_is_no_longer_declared_is_detached_last() {
+    let world = live("eth0 eth1", "xdp eth0: guard; tc/egress eth0: shape");
+    assert_eq!(
+        world.planned("xdp eth0: guard; xdp eth1: guard"),
+        "\
+set edge
+  xdp eth1 (native, fused): attach, not attached yet
+    + guard
+  tc/egress eth0 (fused): detach, no longer in the manifest
+    - shape
+  1 hook as declared
+"
+    );
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_a_warning_and_keeps_the_maps() {
+    let mut world = World::new("eth0 wan0");
+    world.map("shape", "counts 1/4/8/64");
+    world.apply("tc/ingress wan*: shape");
+    let point = world.at("tc/ingress", "wan0");
+    world.model.disturb(&Disturbance::RemoveInterface { namespace: point.namespace, index: point.index });
+    assert_eq!(
+        world.planned("tc/ingress wan*: shape"),
+        "\
+set edge
+  tc/ingress wan0 (fused): unpin, its interface is gone
+    - shape
+  warning: no interface matches `wan*`; the tc/ingress chain waits for one
+"
+    );
+}
+
+#[test]
+fn strangers_on_a_shared_hook_are_kept_named_and_run_after_us() {
+    let mut world = World::new("eth0^");
+    world.foreign("tc/ingress", "eth0", "cil_from_netdev", 0);
+    assert_eq!(
+        world.planned("tc/ingress eth0^/run/netns/a: shape"),
+        "\
+set edge
+  tc/ingress eth0 in /run/netns/a (fused): attach, not attached yet
+    + shape
+      beside `cil_from_netdev` (program 1, link 1)
+"
+    );
+    world.apply("tc/ingress eth0^/run/netns/a: shape");
+    world.foreign("tc/ingress", "eth0", "sneaky\u{1b}[1m", 0);
+    assert_eq!(
+        world.planned("tc/ingress eth0^/run/netns/a: shape"),
+        "\
+set edge: nothing to do, 1 hook as declared
+  warning: tc/ingress eth0 in /run/netns/a runs after `sneaky\\u{1b}[1m` (program 4, link 4)
+"
+    );
+}
+
+#[test]
+fn strangers_are_refused_by_name_where_the_manifest_says_so() {
+    let mut world = World::new("eth0");
+    world.foreign("tc/ingress", "eth0", "cil_from_netdev", 0);
+    assert_eq!(
+        world.planned("tc/ingress!refuse eth0: shape"),
+        "\
+A322 `tc/ingress eth0` has strangers, and the chain says `foreign: refuse`: `cil_from_netdev` (program 1, link 1)
+  help: detach them with the tool that attached them, or say `foreign: keep`: the chain goes first, they run after it
+"
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let mut world = World::new("eth0 eth1 eth2");
+    world.map("guard", "blocked 1/4/8/64");
+    world.apply("xdp eth1: guard");
+    world.foreign("xdp", "eth0", "theirs", 0);
+    world.maps.clear();
+    world.map("guard", "blocked 1/4/16/64");
+    assert_eq!(
+        world.planned("xdp eth0: guard; xdp:generic eth1: guard"),
+        "\
+A324 the live map `guard/blocked` doesn't fit what `guard` declares now
+  note: live:     hash, key 4, value 8, 64 entries
+  note: declared: hash, key 4, value 16, 64 entries
+  help: restore the old shape or rename the map; or, if its contents may go, `bpfkit remove edge`, then `bpfkit apply`
+A320 `xdp eth0` is taken by `theirs` (program 4, attached without a link)
+  help: if it isn't needed: `ip link set dev eth0 xdp off`; or leave this interface out of the chain
+A323 `xdp eth1` runs in `native` mode and can't be changed to `generic` without a gap
+  note: the kernel allows one XDP mode per interface at a time; in between, packets would meet no chain
+  note: doing it in one go, with the gap, is planned (`allow_gap`) and not possible yet
+  help: keep `mode: native`, or choose the moment yourself: `bpfkit remove edge`, then `bpfkit apply`
+"
+    );
+}
+
+#[test]
+fn another_set_on_an_exclusive_hook_is_refused_by_name() {
+    use bpfkit_applier::live::{HeldBy, LinkId, OtherProgram, Owner, ProgramId};
+    let mut world = World::new("eth0");
+    let other = OtherProgram {
+        id: ProgramId(50),
+        name: "bpfkit_core".into(),
+        owner: Owner::Set("core".parse().unwrap()),
+        held_by: HeldBy::Link(LinkId(7)),
+        mode: None,
+    };
+    let point = world.at("xdp", "eth0");
+    world.model.add_other(point, other.clone(), 0);
+    assert_eq!(
+        world.planned("xdp eth0: guard"),
+        "\
+A321 `xdp eth0` is held by the set `core`
+  help: put the programs into one set, or take the other one off: `bpfkit remove core`
+"
+    );
+    // On a hook that can be shared, another set is no stranger.
+    let point = world.at("tc/ingress", "eth0");
+    world.model.add_other(point, other, 0);
+    assert!(world.plan("tc/ingress!refuse eth0: shape").is_ok());
+}
+
+#[test]
+fn maps_are_created_kept_and_unpinned_and_lost_data_is_said() {
+    let mut world = World::new("eth0");
+    world.map("guard", "blocked 1/4/8/64");
+    world.map("guard", ".bss 2/4/16/1~1");
+    world.map("meter", "counts 6/4/8/1");
+    world.share("blocked");
+    assert_eq!(
+        world.planned("xdp eth0: guard, meter"),
+        "\
+set edge
+  xdp eth0 (native, fused): attach, not attached yet
+    + guard
+    + meter
+  maps
+    + blocked       create, hash, key 4, value 8, 64 entries
+    + guard/.bss    create, array, key 4, value 16, 1 entry
+    + meter/counts  create, percpu_array, key 4, value 8, 1 entry
+"
+    );
+    world.apply("xdp eth0: guard, meter");
+    world.maps.clear();
+    world.map("guard", "blocked 1/4/8/64");
+    world.map("guard", ".bss 2/4/16/1~2");
+    assert_eq!(
+        world.planned("xdp eth0: guard@2"),
+        "\
+set edge
+  xdp eth0 (native, fused): replace, 1 removed, 1 changed
+    ~ guard  object changed sha256:010101010101 -> sha256:020202020202
+    - meter  no longer in the manifest
+  maps
+    ! guard/.bss    recreate, its variables or their initial values changed; its values are lost
+    - meter/counts  unpin, no program needs it any more; its contents are lost
+"
+    );
+}
+
+#[test]
+fn what_somebody_undid_is_put_back_with_the_reason() {
+    let mut world = World::new("eth0 eth1 eth2");
+    world.map("guard", "blocked 1/4/8/64");
+    let chains = "xdp eth0 eth1 eth2: guard";
+    world.apply(chains);
+    let (eth0, eth1, eth2) = (world.at("xdp", "eth0"), world.at("xdp", "eth1"), world.at("xdp", "eth2"));
+    let key = bpfkit_applier::live::MapKey::Private("guard".parse().unwrap(), "blocked".into());
+    for disturbance in [
+        Disturbance::DetachOurs { point: eth0 },
+        Disturbance::UnpinOurs { point: eth1 },
+        Disturbance::DamageRecord { point: eth2 },
+        Disturbance::UnpinMap { key },
+        Disturbance::Litter { path: "links/.new".into() },
+    ] {
+        world.model.disturb(&disturbance);
+    }
+    assert_eq!(
+        world.planned(chains),
+        "\
+set edge
+  xdp eth0 (native, fused): attach again, somebody detached it
+    + guard
+  xdp eth1 (native, fused): pin again, its pin is gone
+      guard
+  xdp eth2 (native, fused): replace, its record can't be read (it is damaged)
+    + guard
+  maps
+    ~ guard/blocked  pin again, its pin is gone
+  leftovers
+    - links/.new  a half-made pin
+"
+    );
+    world.apply(chains);
+}
+
+#[test]
+fn another_kernel_or_glue_makes_the_chain_anew_and_says_so() {
+    let mut world = live("eth0", "xdp eth0: guard");
+    world.glue = 2;
+    world.kernel_btf = 8;
+    assert_eq!(
+        world.planned("xdp eth0: guard"),
+        "\
+set edge
+  xdp eth0 (native, fused): replace, it was made for another kernel, it was made by another bpfkit
+      guard
+"
+    );
+}
+
+#[test]
+fn removing_takes_everything_off_and_says_what_is_lost() {
+    let mut world = World::new("eth0");
+    world.map("guard", "blocked 1/4/8/64");
+    assert_eq!(world.planned_removal(), "set edge: nothing to remove\n");
+    world.apply("xdp eth0: guard");
+    assert_eq!(
+        world.planned_removal(),
+        "\
+set edge: remove
+  xdp eth0 (native, fused): detach, the set is removed
+    - guard
+  maps
+    - guard/blocked  unpin; its contents are lost
+"
+    );
+}
+
+#[test]
+fn the_grounds_of_trust_are_shown_before_what_they_allow() {
+    let mut world = World::new("eth0");
+    world.grounds = vec!["guard: waived: \"built on this host\"".into()];
+    assert_eq!(
+        world.planned("xdp eth0: guard"),
+        "\
+set edge
+  trusted: guard: waived: \"built on this host\"
+  xdp eth0 (native, fused): attach, not attached yet
+    + guard
+"
+    );
+}
