@@ -205,16 +205,18 @@ pub struct Resolver<'a> {
     local: &'a Btf,
     target: &'a Btf,
     candidates: HashMap<TypeId, Candidates>,
+    steps: compat::Steps,
 }
 
 impl<'a> Resolver<'a> {
     /// Starts with nothing ruled out.
     pub fn new(local: &'a Btf, target: &'a Btf) -> Self {
-        Self { local, target, candidates: HashMap::new() }
+        Self { local, target, candidates: HashMap::new(), steps: compat::Steps::new() }
     }
 
     /// The value for one record. Later records depend on earlier ones: see rule 3 of the module.
     pub fn resolve(&mut self, record: &CoreRecord) -> Result<Resolution, CoreProblem> {
+        self.steps.begin()?;
         let kind = CoreKind::from_number(record.kind).ok_or(CoreProblem::Damaged("its kind is unknown"))?;
         let spec = Spec::parse(self.local, kind, record)?;
         if kind == CoreKind::TypeIdLocal {
@@ -236,7 +238,7 @@ impl<'a> Resolver<'a> {
 
         let mut matching = Vec::new();
         for id in &candidates.kept {
-            if let Some(found) = spec::matched(&spec, local, target, *id)? {
+            if let Some(found) = spec::matched(&spec, local, target, *id, &mut self.steps)? {
                 matching.push((*id, found.bit_offset, spec::resolution(&spec, Some(&found), local, target)?));
             }
         }
@@ -254,7 +256,7 @@ impl<'a> Resolver<'a> {
 
         let mut wanted = Vec::new();
         for id in candidates.all.iter().filter(|id| !candidates.kept.contains(id)) {
-            if spec::matched(&spec, local, target, *id)?.is_some() {
+            if spec::matched(&spec, local, target, *id, &mut self.steps)?.is_some() {
                 wanted.push(describe(target, *id));
             }
         }

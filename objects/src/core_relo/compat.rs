@@ -7,10 +7,12 @@ use crate::btf::{Btf, Composite, Enum, Kind, NameOff, TypeId, essential_name};
 
 /// How deep types are followed (libbpf's 32).
 const DEPTH: u32 = 32;
-/// How many pairs of types and members one comparison may look at. A kernel's largest struct needs thousands.
-const STEPS: u32 = 1_000_000;
+/// How many types and members the relocations of one program may look at; a real one needs some hundred thousand.
+const STEPS: u32 = 20_000_000;
+/// What a relocation costs at least, so that no object brings more than 200,000.
+const RELOCATION: u32 = 100;
 
-/// What is left of the effort that one comparison may cost.
+/// What is left of the effort that one program may cost.
 #[derive(Debug)]
 pub(super) struct Steps(u32);
 
@@ -19,8 +21,18 @@ impl Steps {
         Self(STEPS)
     }
 
+    /// Pays for a relocation as such.
+    pub(super) fn begin(&mut self) -> Result<(), CoreProblem> {
+        self.pay(RELOCATION)
+    }
+
+    /// Pays for looking at one type or member.
     pub(super) fn take(&mut self) -> Result<(), CoreProblem> {
-        self.0 = self.0.checked_sub(1).ok_or(CoreProblem::TooComplicated)?;
+        self.pay(1)
+    }
+
+    fn pay(&mut self, steps: u32) -> Result<(), CoreProblem> {
+        self.0 = self.0.checked_sub(steps).ok_or(CoreProblem::TooComplicated)?;
         Ok(())
     }
 }

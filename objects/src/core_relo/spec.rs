@@ -126,29 +126,35 @@ fn is_flexible(btf: &Btf, before: Option<&Accessor>, array: &Array) -> bool {
 }
 
 /// The same access in target type `id`; `None` where it doesn't fit.
-pub(super) fn matched(spec: &Spec, local: &Btf, target: &Btf, id: TypeId) -> Result<Option<Spec>, CoreProblem> {
+pub(super) fn matched(
+    spec: &Spec,
+    local: &Btf,
+    target: &Btf,
+    id: TypeId,
+    steps: &mut Steps,
+) -> Result<Option<Spec>, CoreProblem> {
     let mut found = Spec { root: id, kind: spec.kind, raw: Vec::new(), accessors: Vec::new(), bit_offset: 0 };
-    let mut steps = Steps::new();
     if spec.kind == CoreKind::TypeMatches {
-        return Ok(types_match(local, spec.root, target, id, &mut steps)?.then_some(found));
+        return Ok(types_match(local, spec.root, target, id, steps)?.then_some(found));
     }
     if spec.kind.is_enum_value() {
         let name = spec.accessors.first().and_then(|accessor| accessor.name.as_deref()).map(essential_name);
         let ty = target.resolve(id);
         let Some(any) = target.kind(ty).any_enum() else { return Ok(None) };
+        any.values.iter().try_for_each(|_| steps.take())?;
         let index = any.values.iter().position(|value| Some(essential_name(target.str(value.name))) == name);
         let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else { return Ok(None) };
         found.accessors.push(Accessor { ty, index, name: name.map(str::to_owned) });
         return Ok(Some(found));
     }
     if !spec.kind.is_field() {
-        return Ok(types_compatible(local, spec.root, target, id, &mut steps)?.then_some(found));
+        return Ok(types_compatible(local, spec.root, target, id, steps)?.then_some(found));
     }
     let mut id = id;
     for (at, accessor) in spec.accessors.iter().enumerate() {
         id = target.resolve(id);
         if accessor.name.is_some() {
-            match member(local, accessor, target, id, &mut found, &mut steps)? {
+            match member(local, accessor, target, id, &mut found, steps)? {
                 Some(next) => id = next,
                 None => return Ok(None),
             }

@@ -7,6 +7,8 @@ use super::{
 use crate::btf::{Btf, Kind, Linkage, TypeId};
 
 const ARRAY: u32 = 2;
+/// No program could use more maps (`MAX_USED_MAPS`).
+const MOST_SECTIONS: u32 = 64;
 /// Programs may only read it.
 const RDONLY_PROG: u32 = 1 << 7;
 /// User space may map it.
@@ -31,7 +33,7 @@ pub(super) fn variables(
     problems: &mut Vec<ObjectProblem>,
 ) -> Vec<Global> {
     let mut globals = Vec::new();
-    let mut total = 0_u64;
+    let (mut total, mut sections) = (0_u64, 0);
     for (number, section) in elf.sections.iter().enumerate() {
         let bad = |what| ObjectProblem::Data { section: section.name.to_owned(), what };
         if section.name.trim_start_matches('?').starts_with(".struct_ops") {
@@ -39,6 +41,11 @@ pub(super) fn variables(
         }
         let Some(constant) = is_constant(section.name, section.kind).filter(|_| section.size > 0) else { continue };
         total = total.saturating_add(section.size);
+        sections += 1;
+        if sections > MOST_SECTIONS {
+            problems.push(bad("is one of more than 64 of global variables"));
+            break;
+        }
         if total > MAX_DATA {
             problems.push(bad("makes the object's global variables larger than 16 MiB"));
             continue;

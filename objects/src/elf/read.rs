@@ -221,6 +221,10 @@ fn references(
         let Some(index) = code_of.get(&of) else { continue };
         let Some(code) = object.code.get_mut(*index) else { continue };
         for rel in relocations {
+            // Nobody reads more, and a hostile object could bring a million.
+            if problems.len() > 100 {
+                return;
+            }
             let symbol = usize::try_from(rel.symbol).ok().and_then(|number| elf.symbols.get(number));
             let at = usize::try_from(rel.offset / 8).unwrap_or(usize::MAX);
             let insn = code.instructions.get(at).filter(|_| rel.offset.is_multiple_of(8));
@@ -308,7 +312,8 @@ fn filled_maps(
     problems: &mut Vec<ObjectProblem>,
 ) {
     let mut filled = BTreeSet::new();
-    for offset in offsets {
+    // Enough to name some: an object that fills maps is refused by one as well as by all.
+    for offset in offsets.take(100) {
         let holders = maps.iter().filter(|map| map.section == section && map.initial.is_none() && map.offset <= offset);
         filled.insert(holders.max_by_key(|map| map.offset).map_or(name, |map| &map.name));
     }

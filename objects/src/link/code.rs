@@ -21,6 +21,10 @@ use crate::{
 
 /// The kernel's limit for the privileged (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const LONGEST: usize = 1_000_000;
+/// How many problems are worth reading.
+const MOST_PROBLEMS: usize = 100;
+/// The kernel's limit of maps in a program (`MAX_USED_MAPS`).
+const MOST_MAPS: usize = 64;
 /// A type that no kernel has: what refers to it is refused.
 const NO_TYPE: i32 = -1;
 
@@ -34,6 +38,10 @@ pub(super) fn link(object: &Object, entry: &str, kernel: &Btf, globals: &Globals
         problems.extend(misfits.into_iter().map(LinkProblem::Global));
     }
     let used: BTreeSet<usize> = references.iter().map(|reference| reference.map).collect();
+    if used.len() > MOST_MAPS {
+        problems.push(LinkProblem::TooManyMaps { entry: entry.to_owned(), count: used.len(), most: MOST_MAPS });
+        return Err(problems);
+    }
     let positions: HashMap<usize, usize> = used.iter().enumerate().map(|(at, map)| (*map, at)).collect();
     let mut linked_maps = Vec::new();
     for index in &used {
@@ -236,6 +244,7 @@ impl<'a> Linker<'a> {
                     outcome(resolution, poisoned)
                 }
                 Err(problem) => {
+                    let hopeless = *problem == CoreProblem::TooComplicated;
                     let (function, line, access) = (name.clone(), line.clone(), access.clone());
                     self.problems.push(LinkProblem::Core { function, line, access, problem: problem.clone() });
                     match problem {
@@ -243,6 +252,7 @@ impl<'a> Linker<'a> {
                         CoreProblem::Mixed { chosen, wanted } => {
                             Outcome::Ambiguous { candidates: chosen.iter().chain(wanted).cloned().collect() }
                         }
+                        _ if hopeless || self.problems.len() > MOST_PROBLEMS => return,
                         _ => continue,
                     }
                 }

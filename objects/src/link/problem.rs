@@ -68,6 +68,16 @@ pub enum LinkProblem {
         /// How many are allowed.
         most: usize,
     },
+    /// The program uses more maps than the kernel lets it.
+    #[error("`{entry}` uses {count} maps, and the kernel allows {most}")]
+    TooManyMaps {
+        /// The program.
+        entry: String,
+        /// How many it uses.
+        count: usize,
+        /// How many are allowed.
+        most: usize,
+    },
     /// A value of the manifest doesn't go into its variable.
     #[error(transparent)]
     Global(#[from] GlobalProblem),
@@ -140,6 +150,7 @@ impl Diagnose for LinkProblem {
             Self::Core { .. } | Self::Patch { .. } => diagnostic(Code::LINK_CORE_BROKEN),
             Self::Instruction { .. } => diagnostic(Code::LINK_INSTRUCTION),
             Self::TooLong { .. } => diagnostic(Code::LINK_TOO_LONG),
+            Self::TooManyMaps { .. } => diagnostic(Code::LINK_TOO_MANY_MAPS),
             Self::Extern { .. } => diagnostic(Code::LINK_EXTERN),
         }]
     }

@@ -296,4 +296,9 @@ Unroll fewer loops, or split the program into several of a chain.";
 program with a guessed number would call something else.
 
 Use helpers and CO-RE instead, or load this program with libbpf.";
+    LINK_TOO_MANY_MAPS = "A407", Failed, "a program uses more maps than the kernel allows",
+"The kernel lets one program refer to 64 maps (MAX_USED_MAPS), those behind `.rodata`, `.data` and `.bss`
+included. It would refuse this one; bpfkit says so before anything is loaded.
+
+Put small maps together: one array or hash of structs costs one place.";
 }
