@@ -28,8 +28,9 @@ use bpfkit_schemas::Digest;
 use p256::{
     ecdsa::{Signature, SigningKey, signature::Signer as _},
     pkcs8::{
-        AssociatedOid as _, DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding,
-        ObjectIdentifier, PrivateKeyInfoRef, der::pem, spki::AlgorithmIdentifierRef, spki::SubjectPublicKeyInfoRef,
+        AssociatedOid as _, DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+        LineEnding, ObjectIdentifier, PrivateKeyInfoRef, der::pem, spki::AlgorithmIdentifierRef,
+        spki::SubjectPublicKeyInfoRef,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -200,10 +201,13 @@ impl PublicKey {
     /// [`KeyError::NotAPublicKey`], [`KeyError::Kind`] for anything but ECDSA P-256.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
-        let label = pem::decode_label(text.as_bytes()).map_err(|e| KeyError::not_public(format!("it is not PEM: {e}")))?;
+        let label =
+            pem::decode_label(text.as_bytes()).map_err(|e| KeyError::not_public(format!("it is not PEM: {e}")))?;
         if label != "PUBLIC KEY" {
             return Err(KeyError::not_public(match label {
-                label if label.ends_with("PRIVATE KEY") => "it is a private key; name the `.pub` file beside it".to_owned(),
+                label if label.ends_with("PRIVATE KEY") => {
+                    "it is a private key; name the `.pub` file beside it".to_owned()
+                }
                 "CERTIFICATE" => "it is a certificate, and only plain keys are supported".to_owned(),
                 label => format!("it is a `{}`, not a `PUBLIC KEY`", crate::json::printable(label)),
             }));
@@ -211,7 +215,8 @@ impl PublicKey {
         if text.len() as u64 > KEY_FILE_LIMIT {
             return Err(KeyError::not_public(format!("it has more than {KEY_FILE_LIMIT} bytes")));
         }
-        let (_, der) = pem::decode_vec(text.as_bytes()).map_err(|e| KeyError::not_public(format!("its base64 is damaged: {e}")))?;
+        let (_, der) = pem::decode_vec(text.as_bytes())
+            .map_err(|e| KeyError::not_public(format!("its base64 is damaged: {e}")))?;
         Self::from_der(&der)
     }
 
@@ -260,7 +265,8 @@ impl PublicKey {
     }
 
     fn of(point: &p256::PublicKey) -> Result<Self, KeyError> {
-        let document = point.to_public_key_der().map_err(|e| KeyError::not_public(format!("it can't be encoded: {e}")))?;
+        let document =
+            point.to_public_key_der().map_err(|e| KeyError::not_public(format!("it can't be encoded: {e}")))?;
         let pem = document
             .to_pem("PUBLIC KEY", LineEnding::LF)
             .map_err(|e| KeyError::not_public(format!("it can't be encoded: {e}")))?;

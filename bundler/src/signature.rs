@@ -90,7 +90,9 @@ pub fn check(bundle: &[u8], subject: Digest, keys: &[&PublicKey]) -> Result<Genu
         return Err(NotGenuine::format(format!("its media type is `{}`", json::printable(&wire.media_type))));
     }
     let Some(envelope) = wire.dsse_envelope else {
-        return Err(NotGenuine::format("it holds no DSSE envelope; `cosign sign-blob` writes such signatures, `cosign sign` doesn't"));
+        return Err(NotGenuine::format(
+            "it holds no DSSE envelope; `cosign sign-blob` writes such signatures, `cosign sign` doesn't",
+        ));
     };
     if wire.message_signature.is_some() {
         return Err(NotGenuine::format("it holds a message signature beside the DSSE envelope"));
@@ -109,7 +111,10 @@ pub fn check(bundle: &[u8], subject: Digest, keys: &[&PublicKey]) -> Result<Genu
     }
 
     // The hint isn't signed, and needn't be: it only picks the key that has to fit.
-    let key = keys.iter().find(|key| key.hint() == hint).ok_or_else(|| NotGenuine::UnknownKey { hint: json::printable(&hint) })?;
+    let key = keys
+        .iter()
+        .find(|key| key.hint() == hint)
+        .ok_or_else(|| NotGenuine::UnknownKey { hint: json::printable(&hint) })?;
     let payload = BASE64.decode(&envelope.payload).map_err(|_| NotGenuine::format("its payload is not base64"))?;
     let signature = BASE64.decode(&signature.sig).map_err(|_| NotGenuine::format("its signature is not base64"))?;
     if !signed_by(key, &pae(PAYLOAD_TYPE, &payload), &signature) {

@@ -93,7 +93,8 @@ impl Statement {
     /// [`NotGenuine::PredicateType`], [`NotGenuine::Subjects`], [`NotGenuine::Format`].
     pub fn parse(payload: &[u8]) -> Result<Self, NotGenuine> {
         // The predicate type first: a statement of another kind has its own rules, and is named as what it is.
-        let kind: Kind = json::read(payload).map_err(|e| NotGenuine::format(format!("its statement can't be read: {e}")))?;
+        let kind: Kind =
+            json::read(payload).map_err(|e| NotGenuine::format(format!("its statement can't be read: {e}")))?;
         if kind.kind != STATEMENT_TYPE {
             return Err(NotGenuine::format("its payload is not an in-toto statement, version 1"));
         }
@@ -104,8 +105,10 @@ impl Statement {
             return Err(NotGenuine::Subjects { count: kind.subject.len() });
         }
 
-        let wire: Wire = json::read(payload).map_err(|e| NotGenuine::format(format!("its statement can't be read: {e}")))?;
-        let [subject] = <[Subject; 1]>::try_from(wire.subject).map_err(|all| NotGenuine::Subjects { count: all.len() })?;
+        let wire: Wire =
+            json::read(payload).map_err(|e| NotGenuine::format(format!("its statement can't be read: {e}")))?;
+        let [subject] =
+            <[Subject; 1]>::try_from(wire.subject).map_err(|all| NotGenuine::Subjects { count: all.len() })?;
         if subject.annotations.len() > ANNOTATIONS_LIMIT {
             return Err(NotGenuine::format(format!("its subject has more than {ANNOTATIONS_LIMIT} annotations")));
         }
@@ -179,7 +182,8 @@ mod tests {
         };
         let bytes = Statement::new(digest(), &claims).to_bytes().unwrap();
         // As cosign 3.1.1 wrote it for `-a dev.bpfkit.repository=… -a dev.bpfkit.version=1.0`.
-        let annotations = r#","annotations":{"dev.bpfkit.repository":"registry.example/acme/edge","dev.bpfkit.version":"1.0"}"#;
+        let annotations =
+            r#","annotations":{"dev.bpfkit.repository":"registry.example/acme/edge","dev.bpfkit.version":"1.0"}"#;
         assert_eq!(String::from_utf8(bytes).unwrap(), statement(annotations));
     }
 
@@ -224,7 +228,9 @@ mod tests {
 
     #[test]
     fn an_attestation_of_another_kind_is_named_as_such() {
-        let sbom = statement("").replace(PREDICATE_TYPE, "https://spdx.dev/Document").replace(r#""predicate":{}"#, r#""predicate":{"a":1}"#);
+        let sbom = statement("")
+            .replace(PREDICATE_TYPE, "https://spdx.dev/Document")
+            .replace(r#""predicate":{}"#, r#""predicate":{"a":1}"#);
         assert_eq!(
             Statement::parse(sbom.as_bytes()),
             Err(NotGenuine::PredicateType { found: "https://spdx.dev/Document".to_owned() })
