@@ -15,7 +15,7 @@ use flate2::{Crc, bufread::GzDecoder};
 use miniz_oxide::deflate::compress_to_vec;
 use tar::{Archive, EntryType, Header};
 
-/// miniz_oxide's level; another one gives other bytes, so it belongs to the format.
+/// The level of `miniz_oxide`; another one gives other bytes, so it belongs to the format.
 const LEVEL: u8 = 9;
 /// ID1 ID2, deflate, no flags, time 0, best compression, system 255 (unknown).
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];

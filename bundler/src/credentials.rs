@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use docker_credential::DockerCredential;
+use docker_credential::{CredentialRetrievalError as E, DockerCredential};
 
 use crate::layout::read_capped;
 
@@ -68,7 +68,7 @@ impl Credentials {
 pub(crate) enum Login {
     /// A user and a password.
     Password(String, Secret),
-    /// An OAuth2 refresh token.
+    /// A refresh token (`OAuth2`).
     IdentityToken(Secret),
 }
 
@@ -144,7 +144,6 @@ fn from_one(path: &Path, host: &str) -> Result<Option<Login>, CredentialsError> 
             return Err(CredentialsError::HelperName { path: path.to_owned(), helper: crate::json::printable(helper) });
         }
     }
-    use docker_credential::CredentialRetrievalError as E;
     match docker_credential::get_credential_from_reader(bytes.as_slice(), host) {
         Ok(DockerCredential::UsernamePassword(user, password)) if user.is_empty() && password.is_empty() => Ok(None),
         Ok(DockerCredential::UsernamePassword(user, password)) => {

@@ -42,7 +42,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             read: Duration::from_secs(30),
-            total: Duration::from_secs(300),
+            total: Duration::from_mins(5),
             pause: Duration::from_millis(200),
         }
     }
@@ -79,13 +79,12 @@ impl Network {
 
     /// Runs `work` to its end on this thread.
     pub(crate) fn block_on<F: Future>(&self, work: F) -> Result<F::Output, TransferError> {
-        let runtime = match self.runtime.get() {
-            Some(runtime) => runtime,
-            None => {
-                let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let made = made.map_err(|error| TransferError::Client { causes: vec![error.to_string()] })?;
-                self.runtime.get_or_init(|| made)
-            }
+        let runtime = if let Some(runtime) = self.runtime.get() {
+            runtime
+        } else {
+            let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let made = made.map_err(|error| TransferError::Client { causes: vec![error.to_string()] })?;
+            self.runtime.get_or_init(|| made)
         };
         Ok(runtime.block_on(work))
     }

@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
 };
 
 use bpfkit_schemas::{
@@ -95,7 +95,7 @@ pub enum PushError {
         /// Where it should be.
         from: String,
         /// Why.
-        source: PullError,
+        source: Box<PullError>,
     },
     /// The other side did not take it.
     #[error("cannot push to `{to}`")]
@@ -103,7 +103,7 @@ pub enum PushError {
         /// Where to.
         to: Place,
         /// Why.
-        source: TransferError,
+        source: Box<TransferError>,
     },
     /// A tag means something of another kind there.
     #[error("tag `{tag}` already names something else at `{to}`")]
@@ -155,14 +155,15 @@ pub fn push(
     }
     let place = Place::Layout(layout.dir().to_owned());
     let from = Reference { place, tag: Some(version.clone()), digest: None };
-    let pinned = pin(network, &from).map_err(|source| PushError::Source { from: from.to_string(), source })?;
+    let pinned =
+        pin(network, &from).map_err(|source| PushError::Source { from: from.to_string(), source: Box::new(source) })?;
     copy(network, &pinned, to, on)
 }
 
 /// Carries the set at `from`, wherever that is, to `to`, as [`push`] does. What arrives is what its
 /// digests say, and nothing more has been decided about it.
 pub fn copy(network: &Network, from: &Pinned, to: &Place, on: &mut dyn FnMut(PushEvent)) -> Result<Pinned, PushError> {
-    let source = |source| PushError::Source { from: from.to_string(), source };
+    let source = |source| PushError::Source { from: from.to_string(), source: Box::new(source) };
     let load = Store::open(network, &from.place).map_err(Failed::from).and_then(|store| Load::of(&store, from));
     let load = load.map_err(|failed| match failed {
         Failed::Transfer(failed) => source(PullError::Transfer { reference: from.to_string(), source: failed }),
@@ -170,9 +171,11 @@ pub fn copy(network: &Network, from: &Pinned, to: &Place, on: &mut dyn FnMut(Pus
     })?;
     let events = RefCell::new(on);
     let emit = |event| (events.borrow_mut())(event);
-    let failed = |source| PushError::Transfer { to: to.clone(), source };
+    let failed = |source| PushError::Transfer { to: to.clone(), source: Box::new(source) };
     match to {
-        Place::Layout(dir) => into_layout(&load, dir, &emit).map_err(|source| failed(TransferError::Layout { source }))?,
+        Place::Layout(dir) => {
+            into_layout(&load, dir, &emit).map_err(|source| failed(TransferError::Layout { source }))?;
+        }
         Place::Registry(name) => {
             let registry = Registry::new(network, name, Access::Write).map_err(failed)?;
             let upload = Upload { registry: &registry, emit: &emit };
@@ -191,7 +194,7 @@ pub fn add_signature(
     bundle_json: &[u8],
     annotations: BTreeMap<String, String>,
 ) -> Result<Digest, PushError> {
-    let failed = |source| PushError::Transfer { to: subject.place.clone(), source };
+    let failed = |source| PushError::Transfer { to: subject.place.clone(), source: Box::new(source) };
     let name = match &subject.place {
         Place::Layout(dir) => {
             return Layout::open(dir)
@@ -318,8 +321,8 @@ impl Load {
             Document::Manifest(manifest) => {
                 for part in manifest.layers.iter().chain([&manifest.config]) {
                     crate::pull::read::size(part, Limits::default().layer_bytes, &crate::pull::layer_name(part))?;
-                    if !self.blobs.contains_key(&part.digest) {
-                        self.blobs.insert(part.digest, store.fetch_one(Want::Blob(part.clone()))?);
+                    if let Entry::Vacant(place) = self.blobs.entry(part.digest) {
+                        place.insert(store.fetch_one(Want::Blob(part.clone()))?);
                     }
                 }
                 if !self.documents.iter().any(|(known, _)| known.digest == *digest) {

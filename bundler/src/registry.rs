@@ -54,9 +54,9 @@ impl<'n> Registry<'n> {
         let scheme = if is_loopback(bare) { "http" } else { "https" };
         // Docker Hub's API has another name than its references.
         let api = if host == "docker.io" { "registry-1.docker.io" } else { host };
-        let base = Url::parse(&format!("{scheme}://{api}/v2/{path}/"))
+        let root = Url::parse(&format!("{scheme}://{api}/v2/{path}/"))
             .map_err(|error| TransferError::Unreachable { host: host.to_owned(), causes: vec![error.to_string()] })?;
-        Ok(Self { network, name: name.clone(), path: path.to_owned(), host: host.to_owned(), base, access })
+        Ok(Self { network, name: name.clone(), path: path.to_owned(), host: host.to_owned(), base: root, access })
     }
 
     /// The network.
@@ -126,7 +126,7 @@ impl<'n> Registry<'n> {
             index.manifests.extend(page.manifests);
             match next {
                 Some(next) if crate::network::same_origin(&next, &self.base) && index.manifests.len() <= REFERRERS => {
-                    call.url = next
+                    call.url = next;
                 }
                 _ => break,
             }

@@ -31,7 +31,7 @@ pub(super) struct Upload<'a> {
 impl Upload<'_> {
     /// Everything, in the order that [`super`] promises.
     pub(super) async fn all(&self, load: &Load) -> Result<(), PushError> {
-        let failed = |source| PushError::Transfer { to: self.registry.place(), source };
+        let failed = |source| PushError::Transfer { to: self.registry.place(), source: Box::new(source) };
         // The first alone: it logs in, and the others then use the token that it got.
         let mut blobs = load.blobs.iter();
         if let Some((digest, bytes)) = blobs.next() {
@@ -147,7 +147,7 @@ impl Upload<'_> {
     }
 
     async fn tag(&self, wanted: &TagMove) -> Result<(), PushError> {
-        let failed = |source| PushError::Transfer { to: self.registry.place(), source };
+        let failed = |source| PushError::Transfer { to: self.registry.place(), source: Box::new(source) };
         let (tag, digest) = (&wanted.tag, wanted.descriptor.digest);
         let there = match self.registry.tagged(tag.as_str(), MANIFEST_BYTES).await {
             Ok(bytes) => Some(bytes),

@@ -168,7 +168,7 @@ pub(crate) fn pinned(layout: &Layout, digest: Digest) -> Pinned {
 pub(crate) struct Registry {
     child: Child,
     pub(crate) port: u16,
-    _dir: TempDir,
+    dirs: Vec<TempDir>,
 }
 
 impl Registry {
@@ -184,7 +184,7 @@ impl Registry {
         // bcrypt of `hunter2`, cost 5.
         std::fs::write(&file, "ana:$2b$05$abcdefghijklmnopqrstuuoXuKqgZXLiJqzfmMXDDhSFPIvxV7t8.\n").unwrap();
         let mut registry = Self::with(&format!("auth: {{htpasswd: {{realm: x, path: {}}}}}\n", file.display()));
-        registry._dir = dir;
+        registry.dirs.push(dir);
         registry
     }
 
@@ -211,7 +211,7 @@ impl Registry {
             assert!(since.elapsed() < Duration::from_secs(20), "docker-registry does not listen on {port}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, port, _dir: dir }
+        Self { child, port, dirs: vec![dir] }
     }
 
     /// A repository in it.

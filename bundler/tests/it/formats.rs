@@ -191,7 +191,7 @@ fn parts_of_another_media_type_are_refused() {
             Box::new(|manifest| manifest["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json"));
     });
     refused(Code::BAD_MEDIA_TYPE, |parts| {
-        parts.manifest = Box::new(|manifest| manifest["artifactType"] = json!("x/y"))
+        parts.manifest = Box::new(|manifest| manifest["artifactType"] = json!("x/y"));
     });
 }
 
@@ -235,12 +235,12 @@ fn a_manifest_of_another_size_than_its_descriptor_says_is_refused() {
 fn a_blob_of_another_size_than_its_descriptor_says_is_refused() {
     refused(Code::TRUNCATED, |parts| {
         parts.manifest = Box::new(|manifest| {
-            manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() + 1)
+            manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() + 1);
         });
     });
     refused(Code::TOO_LARGE, |parts| {
         parts.manifest = Box::new(|manifest| {
-            manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() - 1)
+            manifest["layers"][0]["size"] = json!(manifest["layers"][0]["size"].as_u64().unwrap() - 1);
         });
     });
 }
@@ -340,7 +340,8 @@ fn referrers_that_are_no_signatures_are_passed_over_and_counted() {
 #[test]
 fn a_signature_of_another_manifest_does_not_count() {
     let (a, b) = (lay_out(&edge("1.0")), lay_out(&edge("1.1")));
-    let signature = b.layout.add_signature(&b.bundled.pinned.digest, b"{}", Default::default()).unwrap();
+    let signature =
+        b.layout.add_signature(&b.bundled.pinned.digest, b"{}", std::collections::BTreeMap::default()).unwrap();
     a.layout.put_blob(&b.layout.blob(&signature, 4096).unwrap()).unwrap();
     a.layout.put_blob(b"{}").unwrap();
     a.layout.add_untagged(&a.layout.describe(&signature).unwrap()).unwrap();
@@ -353,7 +354,11 @@ fn a_flood_of_referrers_is_refused() {
     let here = lay_out(&edge("1.0"));
     let sign = |n: usize| {
         here.layout
-            .add_signature(&here.bundled.pinned.digest, format!("{{\"n\":{n}}}").as_bytes(), Default::default())
+            .add_signature(
+                &here.bundled.pinned.digest,
+                format!("{{\"n\":{n}}}").as_bytes(),
+                std::collections::BTreeMap::default(),
+            )
             .unwrap()
     };
     for n in 0..64 {

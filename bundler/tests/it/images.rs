@@ -27,7 +27,7 @@ fn mine(image: &FetchedImage) -> PackSet {
 fn theirs() -> (Here, FetchedImage) {
     let here = lay_out(&edge("1.0"));
     let image = here.bundled.programs[0].1;
-    here.layout.add_signature(&image, b"{\"theirs\":1}", Default::default()).unwrap();
+    here.layout.add_signature(&image, b"{\"theirs\":1}", std::collections::BTreeMap::default()).unwrap();
     let fetched =
         pull_image(&network(), &pinned(&here.layout, image), &[amd64(), arm64()], None, &Limits::default()).unwrap();
     (here, fetched)

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bpfkit_bundler::{Layout, LayoutError, bundle, list, pin, pull, push};
+use bpfkit_bundler::{Layout, LayoutError, Limits, bundle, list, pin, pull, push};
 use bpfkit_schemas::{Code, bundle::SIGNATURE_TYPE, reference::Place};
 
 use crate::fixture::{amd64, arm64, at, codes, digest_in, document, edge, lay_out, network, pinned, program};
@@ -44,7 +44,7 @@ fn what_was_bundled_comes_back() {
     let reference = pin(&network, &at(&here.bundled.pinned.place, "1.0")).unwrap();
     assert_eq!(reference, here.bundled.pinned);
     for (platform, programs) in &set.platforms {
-        let fetched = pull(&network, &reference, *platform, &Default::default()).unwrap();
+        let fetched = pull(&network, &reference, *platform, &Limits::default()).unwrap();
         assert_eq!(fetched.platform, *platform);
         assert_eq!(fetched.config.set, set.set);
         assert_eq!(fetched.manifest, set.manifest_yaml);
@@ -55,7 +55,7 @@ fn what_was_bundled_comes_back() {
         let child = here.bundled.platforms.iter().find(|(of, _)| of == platform).unwrap().1;
         assert_eq!(fetched.signed, [reference.digest, child]);
         // One platform's manifest is a bundle by itself.
-        let alone = pull(&network, &pinned(&here.layout, child), *platform, &Default::default()).unwrap();
+        let alone = pull(&network, &pinned(&here.layout, child), *platform, &Limits::default()).unwrap();
         assert_eq!(alone.signed, [child]);
         assert_eq!(alone.objects, fetched.objects);
     }
@@ -117,7 +117,7 @@ fn a_signature_is_the_referrer_that_cosign_writes() {
     let found = here.layout.referrers(&subject).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].artifact_type.as_deref(), Some(SIGNATURE_TYPE));
-    let fetched = pull(&network(), &here.bundled.pinned, amd64(), &Default::default()).unwrap();
+    let fetched = pull(&network(), &here.bundled.pinned, amd64(), &Limits::default()).unwrap();
     assert_eq!(fetched.signatures.len(), 1);
     assert_eq!((fetched.signatures[0].subject, fetched.signatures[0].bytes.as_slice()), (subject, &b"{\"a\":1}"[..]));
 }
@@ -130,10 +130,10 @@ fn a_blob_that_was_changed_on_disk_is_not_used_and_bundling_again_heals_it() {
     let last = bytes.len() - 1;
     bytes[last] = b' ';
     fs::write(&path, &bytes).unwrap();
-    let error = pull(&network(), &here.bundled.pinned, amd64(), &Default::default()).unwrap_err();
+    let error = pull(&network(), &here.bundled.pinned, amd64(), &Limits::default()).unwrap_err();
     assert_eq!(codes(&error), [Code::WRONG_DIGEST]);
     bundle(&here.layout, &edge("1.0")).unwrap();
-    pull(&network(), &here.bundled.pinned, amd64(), &Default::default()).unwrap();
+    pull(&network(), &here.bundled.pinned, amd64(), &Limits::default()).unwrap();
 }
 
 #[test]
@@ -193,13 +193,13 @@ fn many_writers_of_one_layout_lose_no_tag() {
 fn a_push_into_another_layout_carries_tags_and_signatures() {
     let here = lay_out(&edge("1.0"));
     for digest in list(&network(), &here.bundled.pinned).unwrap().bundle.digests() {
-        here.layout.add_signature(&digest, b"{}", Default::default()).unwrap();
+        here.layout.add_signature(&digest, b"{}", std::collections::BTreeMap::default()).unwrap();
     }
     let to = Place::Layout(here.dir.path().join("repo/edge"));
     let pushed = push(&network(), &here.layout, &"1.0".parse().unwrap(), &to, &mut |_| ()).unwrap();
     assert_eq!((pushed.digest, &pushed.place), (here.bundled.pinned.digest, &to));
     assert_eq!(pin(&network(), &at(&to, "1.0")).unwrap(), pushed);
-    assert_eq!(pull(&network(), &pushed, arm64(), &Default::default()).unwrap().signatures.len(), 2);
+    assert_eq!(pull(&network(), &pushed, arm64(), &Limits::default()).unwrap().signatures.len(), 2);
     assert_eq!(list(&network(), &pushed).unwrap().programs, list(&network(), &here.bundled.pinned).unwrap().programs);
 }
 

@@ -12,5 +12,6 @@ mod images;
 mod layouts;
 mod registries;
 mod server;
+mod signing;
 mod tools;
 mod transport;

@@ -1,6 +1,6 @@
 //! Debian's docker-registry, which has no referrers API: push, pull, signatures under the fallback tag.
 
-use bpfkit_bundler::{Credentials, PushEvent, add_signature, bundle, list, pin, pull, push, push::Sent};
+use bpfkit_bundler::{Credentials, Limits, PushEvent, add_signature, bundle, copy, list, pin, pull, push, push::Sent};
 use bpfkit_schemas::{Code, reference::Pinned};
 
 use crate::fixture::{Registry, amd64, arm64, at, codes, edge, lay_out, network, network_with};
@@ -31,8 +31,8 @@ fn a_set_goes_to_a_registry_and_comes_back() {
         "the version's tag comes last"
     );
     assert_eq!(pin(&network, &at(&to, "1.0")).unwrap(), pushed);
-    let local = pull(&network, &here.bundled.pinned, amd64(), &Default::default()).unwrap();
-    let remote = pull(&network, &pushed, amd64(), &Default::default()).unwrap();
+    let local = pull(&network, &here.bundled.pinned, amd64(), &Limits::default()).unwrap();
+    let remote = pull(&network, &pushed, amd64(), &Limits::default()).unwrap();
     assert_eq!((&remote.config, &remote.objects, &remote.manifest), (&local.config, &local.objects, &local.manifest));
     let (mut a, b) = (list(&network, &pushed).unwrap(), list(&network, &here.bundled.pinned).unwrap());
     a.pinned = b.pinned.clone();
@@ -43,12 +43,12 @@ fn a_set_goes_to_a_registry_and_comes_back() {
 fn pushing_twice_sends_nothing() {
     let registry = Registry::start();
     let here = lay_out(&edge("1.0"));
-    here.layout.add_signature(&here.bundled.pinned.digest, b"{}", Default::default()).unwrap();
+    here.layout.add_signature(&here.bundled.pinned.digest, b"{}", std::collections::BTreeMap::default()).unwrap();
     let mut events = Vec::new();
     for _ in 0..2 {
         events.clear();
         push(&network(), &here.layout, &"1.0".parse().unwrap(), &registry.place("edge"), &mut |event| {
-            events.push(event)
+            events.push(event);
         })
         .unwrap();
     }
@@ -62,13 +62,13 @@ fn a_second_signature_joins_the_first_under_the_fallback_tag() {
     let here = lay_out(&edge("1.0"));
     let (network, to) = (network(), registry.place("edge"));
     let digest = here.bundled.pinned.digest;
-    here.layout.add_signature(&digest, b"{\"first\":1}", Default::default()).unwrap();
+    here.layout.add_signature(&digest, b"{\"first\":1}", std::collections::BTreeMap::default()).unwrap();
     let pushed = push(&network, &here.layout, &"1.0".parse().unwrap(), &to, &mut |_| ()).unwrap();
     // One more where it lies, one more from here.
-    add_signature(&network, &pushed, b"{\"second\":2}", Default::default()).unwrap();
-    here.layout.add_signature(&digest, b"{\"third\":3}", Default::default()).unwrap();
+    add_signature(&network, &pushed, b"{\"second\":2}", std::collections::BTreeMap::default()).unwrap();
+    here.layout.add_signature(&digest, b"{\"third\":3}", std::collections::BTreeMap::default()).unwrap();
     push(&network, &here.layout, &"1.0".parse().unwrap(), &to, &mut |_| ()).unwrap();
-    let signatures = pull(&network, &pushed, arm64(), &Default::default()).unwrap().signatures;
+    let signatures = pull(&network, &pushed, arm64(), &Limits::default()).unwrap().signatures;
     let mut texts: Vec<_> = signatures.iter().map(|s| String::from_utf8_lossy(&s.bytes).into_owned()).collect();
     texts.sort();
     assert_eq!(texts, ["{\"first\":1}", "{\"second\":2}", "{\"third\":3}"]);
@@ -122,6 +122,18 @@ fn a_registry_with_a_password_takes_the_right_one_alone() {
     assert_eq!(codes(&denied), [Code::DENIED]);
     let right = login("ana:hunter2");
     let pushed = push(&right, &here.layout, &version, &to, &mut |_| ()).unwrap();
-    pull(&right, &pushed, amd64(), &Default::default()).unwrap();
-    assert_eq!(codes(&pull(&network(), &pushed, amd64(), &Default::default()).unwrap_err()), [Code::DENIED]);
+    pull(&right, &pushed, amd64(), &Limits::default()).unwrap();
+    assert_eq!(codes(&pull(&network(), &pushed, amd64(), &Limits::default()).unwrap_err()), [Code::DENIED]);
+}
+
+#[test]
+fn a_copy_from_one_registry_to_another_carries_the_signatures() {
+    let (a, b) = (Registry::start(), Registry::start());
+    let here = lay_out(&edge("1.0"));
+    here.layout.add_signature(&here.bundled.pinned.digest, b"{}", std::collections::BTreeMap::default()).unwrap();
+    let pushed = push(&network(), &here.layout, &"1.0".parse().unwrap(), &a.place("edge"), &mut |_| ()).unwrap();
+    let copied = copy(&network(), &pushed, &b.place("mirror/edge"), &mut |_| ()).unwrap();
+    assert_eq!(copied.digest, pushed.digest);
+    assert_eq!(pin(&network(), &at(&b.place("mirror/edge"), "1.0")).unwrap(), copied);
+    assert_eq!(pull(&network(), &copied, amd64(), &Limits::default()).unwrap().signatures.len(), 1);
 }

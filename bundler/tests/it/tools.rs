@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bpfkit_bundler::{Layout, list, pin, push};
+use bpfkit_bundler::{Layout, Limits, list, pin, push};
 use bpfkit_schemas::{bundle::SIGNATURE_TYPE, reference::Place};
 
 use crate::fixture::{Registry, at, edge, lay_out, network, run, sid_tool};
@@ -46,7 +46,8 @@ fn skopeo_copies_a_layout_to_a_registry_and_we_read_it_there() {
 #[test]
 fn oras_discovers_the_signatures_of_a_layout() {
     let here = lay_out(&edge("1.0"));
-    let signature = here.layout.add_signature(&here.bundled.pinned.digest, b"{}", Default::default()).unwrap();
+    let signature =
+        here.layout.add_signature(&here.bundled.pinned.digest, b"{}", std::collections::BTreeMap::default()).unwrap();
     let found = run(Command::new(sid_tool("oras"))
         .args(["discover", "--oci-layout", "--format", "json"])
         .arg(format!("{}:1.0", here.layout.dir().display())));
@@ -62,7 +63,8 @@ fn oras_discovers_the_signatures_of_a_layout() {
 fn oras_pulls_a_set_and_discovers_its_signatures_in_a_registry() {
     let registry = Registry::start();
     let here = lay_out(&edge("1.0"));
-    let signature = here.layout.add_signature(&here.bundled.pinned.digest, b"{}", Default::default()).unwrap();
+    let signature =
+        here.layout.add_signature(&here.bundled.pinned.digest, b"{}", std::collections::BTreeMap::default()).unwrap();
     push(&network(), &here.layout, &"1.0".parse().unwrap(), &registry.place("edge"), &mut |_| ()).unwrap();
     let reference = format!("127.0.0.1:{}/edge:1.0", registry.port);
     let out = here.dir.path().join("out");
@@ -85,7 +87,9 @@ fn oras_pulls_a_set_and_discovers_its_signatures_in_a_registry() {
 fn oras_copies_a_set_with_its_signatures_and_we_read_both() {
     let registry = Registry::start();
     let here = lay_out(&edge("1.0"));
-    here.layout.add_signature(&here.bundled.pinned.digest, b"{\"a\":1}", Default::default()).unwrap();
+    here.layout
+        .add_signature(&here.bundled.pinned.digest, b"{\"a\":1}", std::collections::BTreeMap::default())
+        .unwrap();
     push(&network(), &here.layout, &"1.0".parse().unwrap(), &registry.place("edge"), &mut |_| ()).unwrap();
     let copy = here.dir.path().join("copy");
     run(Command::new(sid_tool("oras"))
@@ -93,6 +97,6 @@ fn oras_copies_a_set_with_its_signatures_and_we_read_both() {
         .arg(format!("127.0.0.1:{}/edge:1.0", registry.port))
         .arg(format!("{}:1.0", copy.display())));
     let there = pin(&network(), &at(&Place::Layout(copy), "1.0")).unwrap();
-    let fetched = bpfkit_bundler::pull(&network(), &there, crate::fixture::amd64(), &Default::default()).unwrap();
+    let fetched = bpfkit_bundler::pull(&network(), &there, crate::fixture::amd64(), &Limits::default()).unwrap();
     assert_eq!(fetched.signatures.len(), 1);
 }

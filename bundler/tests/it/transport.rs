@@ -257,7 +257,7 @@ fn referrers_come_by_the_api_page_by_page_where_there_is_one() {
     let here = lay_out(&edge("1.0"));
     let digest = here.bundled.pinned.digest;
     for text in ["{\"a\":1}", "{\"b\":2}"] {
-        here.layout.add_signature(&digest, text.as_bytes(), Default::default()).unwrap();
+        here.layout.add_signature(&digest, text.as_bytes(), std::collections::BTreeMap::default()).unwrap();
     }
     let entries = here.layout.referrers(&digest).unwrap();
     let server = Server::start(move |asked| {
