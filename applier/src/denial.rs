@@ -181,7 +181,9 @@ impl Reason {
     pub(crate) fn of_signature(why: NotGenuine, name_of: impl Fn(&Digest) -> Option<KeyName>) -> Self {
         match why {
             NotGenuine::Format { why } => Self::UnreadableSignature { why },
-            NotGenuine::PayloadType { found } => Self::UnreadableSignature { why: format!("it signs a payload of type `{found}`") },
+            NotGenuine::PayloadType { found } => {
+                Self::UnreadableSignature { why: format!("it signs a payload of type `{found}`") }
+            }
             NotGenuine::Certificate => Self::Keyless,
             NotGenuine::UnknownKey { hint } => Self::SignedByUnknownKey { hint },
             NotGenuine::BadSignature { key } => match name_of(&key) {
@@ -247,7 +249,9 @@ impl Reason {
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let by = |key: &Option<KeyName>| key.as_ref().map_or_else(|| "the bundle is".to_owned(), |key| format!("the signature by `{key}` is"));
+        let by = |key: &Option<KeyName>| {
+            key.as_ref().map_or_else(|| "the bundle is".to_owned(), |key| format!("the signature by `{key}` is"))
+        };
         match self {
             Self::WrongSet { found } => write!(f, "the bundle is of the set `{found}`"),
             Self::NoScope { repository } => write!(f, "no scope of the trust block covers `{repository}`"),
@@ -255,20 +259,34 @@ impl std::fmt::Display for Reason {
             Self::TooFewSigners { role, have, need, scope } => {
                 write!(f, "it has {have} of the {need} signatures by `{role}` that {scope} demands")
             }
-            Self::WrongRepository { key, signed_for, wanted } => write!(f, "{} for the repository `{signed_for}`, not `{wanted}`", by(key)),
-            Self::WrongVersion { key, signed_for, wanted } => write!(f, "{} for the version `{signed_for}`, not `{wanted}`", by(key)),
-            Self::MissingClaims { key, missing } => write!(f, "the signature by `{key}` does not say `{}`", missing.join("` and `")),
-            Self::KeyExpired { key, not_after } => write!(f, "the key `{key}` counts no longer: its last day was {not_after}"),
+            Self::WrongRepository { key, signed_for, wanted } => {
+                write!(f, "{} for the repository `{signed_for}`, not `{wanted}`", by(key))
+            }
+            Self::WrongVersion { key, signed_for, wanted } => {
+                write!(f, "{} for the version `{signed_for}`, not `{wanted}`", by(key))
+            }
+            Self::MissingClaims { key, missing } => {
+                write!(f, "the signature by `{key}` does not say `{}`", missing.join("` and `"))
+            }
+            Self::KeyExpired { key, not_after } => {
+                write!(f, "the key `{key}` counts no longer: its last day was {not_after}")
+            }
             Self::RoleNotHeld { key, claimed: Some(claimed), scope } => {
                 write!(f, "the signature by `{key}` claims the role `{claimed}`, for which {scope} doesn't count it")
             }
-            Self::RoleNotHeld { key, claimed: None, scope } => write!(f, "the key `{key}` signed and counts for nothing that {scope} demands"),
-            Self::SignedByUnknownKey { hint } => write!(f, "a key that the trust block doesn't name signed it (`{hint}`)"),
+            Self::RoleNotHeld { key, claimed: None, scope } => {
+                write!(f, "the key `{key}` signed and counts for nothing that {scope} demands")
+            }
+            Self::SignedByUnknownKey { hint } => {
+                write!(f, "a key that the trust block doesn't name signed it (`{hint}`)")
+            }
             Self::BadSignature { key } => write!(f, "a signature says that it is by `{key}`, and is not"),
             Self::SubjectMismatch { signed } => write!(f, "a signature is over another digest, {}", signed.short()),
             Self::SeveralSubjects { count } => write!(f, "a signature is over {count} subjects instead of one"),
             Self::OtherStatement { found } => write!(f, "a signature states something else (`{found}`)"),
-            Self::Keyless => f.write_str("a signature was made through a certificate, which a block of keys can't judge"),
+            Self::Keyless => {
+                f.write_str("a signature was made through a certificate, which a block of keys can't judge")
+            }
             Self::UnreadableSignature { why } => write!(f, "a signature can't be read: {why}"),
             Self::OriginUnproven { repository, why } => write!(f, "it is said to come from `{repository}`, and {why}"),
             Self::WaiverNotCounted { because } => {
@@ -297,7 +315,8 @@ impl Diagnose for Denial {
                     About::Set => format!("the set `{}`", self.set),
                     About::Program(name) => format!("the program `{name}` of the set `{}`", self.set),
                 };
-                let one = Diagnostic::error(reason.code(), format!("{what} is not trusted: {reason}")).note(format!("bundle {}", self.bundle));
+                let one = Diagnostic::error(reason.code(), format!("{what} is not trusted: {reason}"))
+                    .note(format!("bundle {}", self.bundle));
                 let one = match by {
                     Whose::Policy => one,
                     Whose::SetsOwn => one.note("the trust block inside the set demands it"),

@@ -118,7 +118,8 @@ impl Grounds {
             Some(ground) => ground,
         };
         let Ground::Signed(believed) = ground else { return Vec::new() };
-        let mut names: Vec<KeyName> = believed.roles.values().flat_map(|met| &met.signers).map(|signer| signer.name.clone()).collect();
+        let mut names: Vec<KeyName> =
+            believed.roles.values().flat_map(|met| &met.signers).map(|signer| signer.name.clone()).collect();
         names.sort();
         names.dedup();
         names
@@ -127,7 +128,8 @@ impl Grounds {
     /// The last day (UTC) on which all this holds; `None` where no day is set.
     pub fn until(&self) -> Option<Date> {
         let grounds = std::iter::once(&self.set).chain(self.programs.values());
-        let signed = grounds.filter_map(|ground| if let Ground::Signed(believed) = ground { Some(believed) } else { None });
+        let signed =
+            grounds.filter_map(|ground| if let Ground::Signed(believed) = ground { Some(believed) } else { None });
         signed.chain(&self.narrowed_by).filter_map(|believed| believed.until).min()
     }
 }
@@ -141,7 +143,14 @@ impl fmt::Display for Believed {
         f.write_str("` by")?;
         for (i, (role, met)) in self.roles.iter().enumerate() {
             let names: Vec<&str> = met.signers.iter().map(|signer| signer.name.as_str()).collect();
-            write!(f, "{} {role} {} ({} of {})", if i == 0 { "" } else { ";" }, names.join(", "), names.len(), met.need)?;
+            write!(
+                f,
+                "{} {role} {} ({} of {})",
+                if i == 0 { "" } else { ";" },
+                names.join(", "),
+                names.len(),
+                met.need
+            )?;
         }
         if let Some(day) = self.until {
             write!(f, ", until {day}")?;

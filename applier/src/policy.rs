@@ -178,7 +178,12 @@ impl Policy {
                     if quorum.from.is_empty() {
                         problems.push(PolicyProblem::EmptyQuorum { scope: scope.clone(), role: Some(*role) });
                     } else if from.len() < need && quorum.from.iter().all(|key| names.contains_key(key)) {
-                        problems.push(PolicyProblem::Unreachable { scope: scope.clone(), role: *role, need, have: from.len() });
+                        problems.push(PolicyProblem::Unreachable {
+                            scope: scope.clone(),
+                            role: *role,
+                            need,
+                            have: from.len(),
+                        });
                     }
                     (*role, CountedQuorum { need, from })
                 });
@@ -197,7 +202,9 @@ impl Policy {
         for waiver in &block.unsigned {
             let (what, before) = match &waiver.what {
                 Waived::Set(set) => (set.to_string(), set_waivers.insert(set.clone(), waiver.because.clone())),
-                Waived::Program(program) => (program.to_string(), program_waivers.insert(program.clone(), waiver.because.clone())),
+                Waived::Program(program) => {
+                    (program.to_string(), program_waivers.insert(program.clone(), waiver.because.clone()))
+                }
             };
             if before.is_some() {
                 problems.push(PolicyProblem::BadWaiver { what, why: "is there twice" });
@@ -244,7 +251,10 @@ impl Policy {
 }
 
 /// The keys by who they are, and who each name is.
-fn keys(block: &TrustBlock, problems: &mut Vec<PolicyProblem>) -> (BTreeMap<Digest, PolicyKey>, BTreeMap<KeyName, Digest>) {
+fn keys(
+    block: &TrustBlock,
+    problems: &mut Vec<PolicyProblem>,
+) -> (BTreeMap<Digest, PolicyKey>, BTreeMap<KeyName, Digest>) {
     let (mut keys, mut names) = (BTreeMap::<Digest, PolicyKey>::new(), BTreeMap::new());
     for (name, trusted) in &block.keys {
         let key = match PublicKey::from_pem(&trusted.pem) {
@@ -316,9 +326,13 @@ impl PolicyProblem {
             Self::DuplicateKey { .. } => "leave one of the names out, or name the other person's key",
             Self::BadKey { .. } => "use the `.pub` file that `bpfkit trust keygen` or `cosign generate-key-pair` wrote",
             Self::UndeclaredKey { .. } => "declare it under `keys`",
-            Self::EmptyQuorum { .. } => "name a role and at least one key, or leave the scope out: what no scope covers is rejected",
+            Self::EmptyQuorum { .. } => {
+                "name a role and at least one key, or leave the scope out: what no scope covers is rejected"
+            }
             Self::Unreachable { .. } => "lower `threshold`, or name more keys under `from`",
-            Self::BadScope { .. } => "write the registry's host and a path, without a scheme, a tag or a slash at the end",
+            Self::BadScope { .. } => {
+                "write the registry's host and a path, without a scheme, a tag or a slash at the end"
+            }
             Self::BadWaiver { .. } => "say once, under `because`, why it may go unsigned",
         }
     }
@@ -326,7 +340,10 @@ impl PolicyProblem {
 
 impl Diagnose for PolicyError {
     fn diagnose(&self) -> Vec<Diagnostic> {
-        self.problems.iter().map(|problem| Diagnostic::error(problem.code(), problem.to_string()).help(problem.next_move())).collect()
+        self.problems
+            .iter()
+            .map(|problem| Diagnostic::error(problem.code(), problem.to_string()).help(problem.next_move()))
+            .collect()
     }
 }
 

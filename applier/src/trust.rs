@@ -155,7 +155,12 @@ pub struct Case<'a> {
 /// # Errors
 ///
 /// A [`Denial`] with every reason.
-pub fn decide(policy: &Policy, fetched: FetchedBundle, asked: &Asked, now: Timestamp) -> Result<VerifiedBundle, Denial> {
+pub fn decide(
+    policy: &Policy,
+    fetched: FetchedBundle,
+    asked: &Asked,
+    now: Timestamp,
+) -> Result<VerifiedBundle, Denial> {
     let today = TimeZone::UTC.to_datetime(now).date();
     let mut findings = identity(&fetched.config, asked);
     let grounds = policy_grounds(policy, &fetched, asked, today, &mut findings);
@@ -247,7 +252,8 @@ fn policy_grounds(
     let set = match weigh_on(policy, &case, today) {
         Ok(believed) => Some(Ground::Signed(believed)),
         Err(reasons) => {
-            let own = |name: &ProgramName, ground: Option<Ground>| ground.or_else(|| waived(policy.waived_program(name)));
+            let own =
+                |name: &ProgramName, ground: Option<Ground>| ground.or_else(|| waived(policy.waived_program(name)));
             let by_programs: Option<BTreeMap<_, _>> =
                 programs.iter().map(|(name, ground)| Some((name.clone(), Some(own(name, ground.clone())?)))).collect();
             match by_programs {
@@ -294,7 +300,11 @@ fn narrowing(fetched: &FetchedBundle, asked: &Asked, today: Date, findings: &mut
         match weigh_on(&own, &case, today) {
             Ok(believed) => narrowed_by.push(believed),
             Err(reasons) => {
-                findings.extend(reasons.into_iter().map(|reason| Finding { reason, about: about.clone(), by: Whose::SetsOwn }));
+                findings.extend(reasons.into_iter().map(|reason| Finding {
+                    reason,
+                    about: about.clone(),
+                    by: Whose::SetsOwn,
+                }));
             }
         }
     }
@@ -318,7 +328,12 @@ fn image_case<'a>(fetched: &'a FetchedBundle, program: &'a BundledProgram) -> Re
     let carried = fetched.images.iter().find(|image| image.program == program.name && image.digest == *digest);
     let carried = carried.filter(|image| image.signed.contains(digest));
     match carried {
-        Some(image) => Ok(Some(Case { repository, version: version.as_ref(), signed: &image.signed, signatures: &image.signatures })),
+        Some(image) => Ok(Some(Case {
+            repository,
+            version: version.as_ref(),
+            signed: &image.signed,
+            signatures: &image.signatures,
+        })),
         None => {
             let why = "the image is not there to be checked".to_owned();
             Err(Reason::OriginUnproven { repository: repository.clone(), why })
@@ -377,7 +392,11 @@ fn weigh_on(policy: &Policy, case: &Case<'_>, today: Date) -> Result<Believed, V
             short.push(Reason::TooFewSigners { role: *role, have: keys.len(), need: quorum.need, scope: name.clone() });
         }
         let signers = keys.iter().filter_map(|digest| policy.key(digest));
-        let signers = signers.map(|known| Signer { name: known.name.clone(), key: known.key.spki_digest(), not_after: known.not_after });
+        let signers = signers.map(|known| Signer {
+            name: known.name.clone(),
+            key: known.key.spki_digest(),
+            not_after: known.not_after,
+        });
         roles.insert(*role, Met { need: quorum.need, signers: signers.collect() });
     }
     if short.is_empty() && !roles.is_empty() {

@@ -236,7 +236,9 @@ fn grounds_say_who_signed_in_which_role_and_until_when() {
     let grounds = let_in(&block, &[by(&PEOPLE.ana), by(&PEOPLE.repo)]);
     assert_eq!(
         grounds.lines(),
-        ["set `edge` signed for `registry.example/acme/edge:1.4` by author ana (1 of 1); repository repo (1 of 1), until 2027-06-01"]
+        [
+            "set `edge` signed for `registry.example/acme/edge:1.4` by author ana (1 of 1); repository repo (1 of 1), until 2027-06-01"
+        ]
     );
     assert_eq!(grounds.signers(&program("guard")), [name("ana"), name("repo")]);
     assert_eq!(grounds.until(), Some("2027-06-01".parse().unwrap()));
@@ -251,7 +253,8 @@ fn trust_ends_when_a_quorum_does_not_when_the_first_key_does() {
     assert_eq!(let_in(&block, &[by(&PEOPLE.ana), by(&PEOPLE.bob)]).until(), Some("2028-01-01".parse().unwrap()));
     block.keys.get_mut(&name("bob")).unwrap().not_after = None;
     assert_eq!(let_in(&block, &[by(&PEOPLE.ana), by(&PEOPLE.bob)]).until(), None);
-    block.org.values_mut().next().unwrap().roles.get_mut(&Role::Author).unwrap().threshold = NonZeroUsize::new(2).unwrap();
+    block.org.values_mut().next().unwrap().roles.get_mut(&Role::Author).unwrap().threshold =
+        NonZeroUsize::new(2).unwrap();
     assert_eq!(let_in(&block, &[by(&PEOPLE.ana), by(&PEOPLE.bob)]).until(), Some("2027-01-01".parse().unwrap()));
 }
 

@@ -35,7 +35,8 @@ fn attacks() -> Vec<Attack> {
     };
     let good = statement(&said(None));
     let one = format!(r#"{{"digest":{{"sha256":"{}"}}"#, INDEX.hex());
-    let other_first = replaced(&good, r#""subject":["#, &format!(r#""subject":[{{"digest":{{"sha256":"{}"}}}},"#, IMAGE.hex()));
+    let other_first =
+        replaced(&good, r#""subject":["#, &format!(r#""subject":[{{"digest":{{"sha256":"{}"}}}},"#, IMAGE.hex()));
     let two_digests = replaced(&good, &one, &format!(r#"{{"digest":{{"sha256":"{}","sha512":"00"}}"#, INDEX.hex()));
     let made = |payload: &str| vec![hung_on(*INDEX, handmade(ana, PAYLOAD_TYPE, payload))];
     let doubled = {
@@ -105,7 +106,14 @@ fn attacks() -> Vec<Attack> {
             hostile: made(&replaced(&statement(&said(Some(Role::Author))), r#""author""#, r#""Author""#)),
             codes: &["T004", "T016"],
         },
-        Attack { number: 14, name: "signatures stripped", block: block(), honest: vec![by(ana)], hostile: vec![], codes: &["T003"] },
+        Attack {
+            number: 14,
+            name: "signatures stripped",
+            block: block(),
+            honest: vec![by(ana)],
+            hostile: vec![],
+            codes: &["T003"],
+        },
         Attack {
             number: 14,
             name: "a signature that hangs on something else",
@@ -127,7 +135,10 @@ fn attacks() -> Vec<Attack> {
             name: "signed for a repository whose name only begins alike",
             block: block(),
             honest: vec![elsewhere(EDGE, "1.4")],
-            hostile: vec![elsewhere("registry.example/acme/edge2", "1.4"), elsewhere("registry.example/acme/edge/1.4", "1.4")],
+            hostile: vec![
+                elsewhere("registry.example/acme/edge2", "1.4"),
+                elsewhere("registry.example/acme/edge/1.4", "1.4"),
+            ],
             codes: &["T004", "T005", "T005"],
         },
         Attack {
@@ -209,7 +220,9 @@ fn attacks() -> Vec<Attack> {
 fn every_attack_is_refused_by_its_own_code_and_its_honest_twin_is_let_in() {
     for attack in attacks() {
         let what = format!("attack {}: {}", attack.number, attack.name);
-        let decided = |signatures: &[RawSignature], word| decide(&policy(&attack.block), edge(signatures.to_vec()), &asked(word), now());
+        let decided = |signatures: &[RawSignature], word| {
+            decide(&policy(&attack.block), edge(signatures.to_vec()), &asked(word), now())
+        };
         for word in [Word::Manifest, Word::Reference] {
             if let Err(denial) = decided(&attack.honest, word) {
                 panic!("{what}: the honest twin is refused: {denial:?}");
@@ -228,7 +241,10 @@ fn attack_11_one_key_under_two_names_is_no_policy() {
     assert!(Policy::new(&two).is_ok());
     two.keys.insert(name("bob"), trusted(&PEOPLE.ana));
     let problems = Policy::new(&two).unwrap_err().problems;
-    assert!(matches!(problems.as_slice(), [PolicyProblem::DuplicateKey { .. }, PolicyProblem::Unreachable { have: 1, .. }]), "{problems:?}");
+    assert!(
+        matches!(problems.as_slice(), [PolicyProblem::DuplicateKey { .. }, PolicyProblem::Unreachable { have: 1, .. }]),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -237,7 +253,10 @@ fn attack_15_an_empty_list_satisfies_nobody() {
         Policy::new(&demanding(&[(Role::Author, quorum(1, &[]))])).unwrap_err().problems.as_slice(),
         [PolicyProblem::EmptyQuorum { role: Some(Role::Author), .. }]
     ));
-    assert!(matches!(Policy::new(&demanding(&[])).unwrap_err().problems.as_slice(), [PolicyProblem::EmptyQuorum { role: None, .. }]));
+    assert!(matches!(
+        Policy::new(&demanding(&[])).unwrap_err().problems.as_slice(),
+        [PolicyProblem::EmptyQuorum { role: None, .. }]
+    ));
     // A threshold of zero has no value to be written as.
     assert!(serde_json::from_str::<Quorum>(r#"{"threshold":0,"from":["ana"]}"#).is_err());
     assert!(serde_json::from_str::<Quorum>(r#"{"threshold":1,"from":["ana"]}"#).is_ok());

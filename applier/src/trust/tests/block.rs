@@ -7,8 +7,17 @@ fn default_rejects_what_no_scope_covers() {
     let nothing = TrustBlock { org: BTreeMap::new(), ..block() };
     assert_eq!(kept_out(&nothing, &[by(&PEOPLE.ana)]), ["T002"]);
     let_in(&block(), &[by(&PEOPLE.ana)]);
-    let elsewhere = |scope: &str| TrustBlock { org: [(scope.to_owned(), demands(&[(Role::Author, quorum(1, &["ana"]))]))].into(), ..block() };
-    for scope in ["registry.example/acm", "registry.example/acme-evil", "registry.example/acme/edge/x", "registry.exampl", "example/acme"] {
+    let elsewhere = |scope: &str| TrustBlock {
+        org: [(scope.to_owned(), demands(&[(Role::Author, quorum(1, &["ana"]))]))].into(),
+        ..block()
+    };
+    for scope in [
+        "registry.example/acm",
+        "registry.example/acme-evil",
+        "registry.example/acme/edge/x",
+        "registry.exampl",
+        "example/acme",
+    ] {
         assert_eq!(kept_out(&elsewhere(scope), &[by(&PEOPLE.ana)]), ["T002"], "{scope}");
     }
     for scope in ["registry.example", "registry.example/acme", "registry.example/acme/edge"] {
@@ -55,7 +64,11 @@ fn org_and_image_do_not_merge_and_the_most_specific_one_holds() {
     assert_eq!(policy(&nested).scope_of(&repository(EDGE)), Some(ScopeName::Org("registry.example/acme".to_owned())));
     assert_eq!(policy(&narrowed).scope_of(&repository(EDGE)), Some(ScopeName::Image(EDGE.to_owned())));
     // An image's entry covers that repository alone.
-    let only = TrustBlock { org: BTreeMap::new(), image: [("registry.example/acme".to_owned(), demands(&[(Role::Author, quorum(1, &["ana"]))]))].into(), ..block() };
+    let only = TrustBlock {
+        org: BTreeMap::new(),
+        image: [("registry.example/acme".to_owned(), demands(&[(Role::Author, quorum(1, &["ana"]))]))].into(),
+        ..block()
+    };
     assert_eq!(kept_out(&only, &[by(&PEOPLE.ana)]), ["T002"]);
 }
 
@@ -101,7 +114,10 @@ fn claims_bound_asks_for_repository_and_version_and_digest_only_excuses_silence_
     let mut lax = block();
     lax.org.values_mut().next().unwrap().claims = Claims::DigestOnly;
 
-    let (here, there) = (r#""dev.bpfkit.repository":"registry.example/acme/edge""#, r#""dev.bpfkit.repository":"registry.example/evil/edge""#);
+    let (here, there) = (
+        r#""dev.bpfkit.repository":"registry.example/acme/edge""#,
+        r#""dev.bpfkit.repository":"registry.example/evil/edge""#,
+    );
     let (this, that) = (r#""dev.bpfkit.version":"1.4""#, r#""dev.bpfkit.version":"1.3""#);
     let_in(&block(), &signed(&format!("{here},{this}")));
     for (annotations, bound, digest_only) in [
@@ -153,7 +169,10 @@ fn a_waiver_of_the_set_excuses_no_other_set_or_version() {
     assert!(decided(|_| ()).is_ok());
     assert_eq!(codes(&decided(|config| config.set = "other".parse().unwrap()).unwrap_err()), ["T017"]);
     assert_eq!(codes(&decided(|config| config.version = tag("1.3")).unwrap_err()), ["T006"]);
-    assert_eq!(codes(&decided(|config| config.repository = repository("registry.example/evil/edge")).unwrap_err()), ["T005"]);
+    assert_eq!(
+        codes(&decided(|config| config.repository = repository("registry.example/evil/edge")).unwrap_err()),
+        ["T005"]
+    );
 }
 
 #[test]
@@ -181,7 +200,14 @@ fn a_block_that_means_nothing_is_no_policy() {
     assert_eq!(problems(demanding(&[])), ["T104"]);
     assert_eq!(problems(demanding(&[(Role::Author, quorum(3, &["ana", "bob"]))])), ["T105"]);
     assert_eq!(problems(demanding(&[(Role::Author, quorum(2, &["ana", "ana"]))])), ["T105"]);
-    for scope in ["", "registry.example/acme/", "https://registry.example/acme", "registry.example/*", "registry.example/acme:1", "/acme"] {
+    for scope in [
+        "",
+        "registry.example/acme/",
+        "https://registry.example/acme",
+        "registry.example/*",
+        "registry.example/acme:1",
+        "/acme",
+    ] {
         let scopes: BTreeMap<_, _> = [(scope.to_owned(), demands(&[(Role::Author, quorum(1, &["ana"]))]))].into();
         assert_eq!(problems(TrustBlock { org: scopes.clone(), ..block() }), ["T106"], "{scope}");
         assert_eq!(problems(TrustBlock { image: scopes, ..block() }), ["T106"], "{scope}");

@@ -52,8 +52,16 @@ fn an_image_is_judged_by_its_own_repositorys_scope() {
         for (what, image, want) in [
             ("stripped", vec![], vec!["T003"]),
             ("by the set's author", vec![image_by(&PEOPLE.ana)], vec!["T004", "T016"]),
-            ("for the set's repository", vec![signature_of(&PEOPLE.bob, *IMAGE, &image_said(EDGE, "2.0"))], vec!["T004", "T005"]),
-            ("for another version", vec![signature_of(&PEOPLE.bob, *IMAGE, &image_said(LIMIT, "1.9"))], vec!["T004", "T006"]),
+            (
+                "for the set's repository",
+                vec![signature_of(&PEOPLE.bob, *IMAGE, &image_said(EDGE, "2.0"))],
+                vec!["T004", "T005"],
+            ),
+            (
+                "for another version",
+                vec![signature_of(&PEOPLE.bob, *IMAGE, &image_said(LIMIT, "1.9"))],
+                vec!["T004", "T006"],
+            ),
             ("of the set", vec![by(&PEOPLE.bob)], vec!["T003"]),
         ] {
             let bad = with_image(vec![by(&PEOPLE.ana)], image);
@@ -88,7 +96,8 @@ fn an_image_that_does_not_travel_along_or_is_another_one_proves_nothing() {
 fn an_image_by_digest_alone_may_be_of_any_version_that_its_signer_names() {
     let unversioned = |image: Vec<RawSignature>| {
         let mut fetched = with_image(vec![by(&PEOPLE.ana)], image);
-        fetched.config.programs[1].origin = ProgramOrigin::Image { repository: repository(LIMIT), version: None, digest: *IMAGE };
+        fetched.config.programs[1].origin =
+            ProgramOrigin::Image { repository: repository(LIMIT), version: None, digest: *IMAGE };
         fetched
     };
     let any = vec![signature_of(&PEOPLE.bob, *IMAGE, &image_said(LIMIT, "0.1"))];
@@ -102,7 +111,10 @@ fn a_program_of_an_image_can_be_waived_in_a_manifest_and_nowhere_else() {
     let waiving = TrustBlock { unsigned: vec![waiver(Waived::Program(program("limit")))], ..block() };
     let unsigned = || with_image(vec![by(&PEOPLE.ana)], Vec::new());
     let verified = decided(&waiving, unsigned(), Word::Manifest).unwrap();
-    assert_eq!(verified.grounds().programs[&program("limit")], Ground::Waived { because: "built on this host".to_owned() });
+    assert_eq!(
+        verified.grounds().programs[&program("limit")],
+        Ground::Waived { because: "built on this host".to_owned() }
+    );
     assert_eq!(codes(&decided(&waiving, unsigned(), Word::Reference).unwrap_err()), ["T002", "T018"]);
 }
 
@@ -116,9 +128,18 @@ fn an_unsigned_set_is_believed_by_its_programs_only_if_each_is_and_only_in_a_man
     assert_eq!(verified.grounds().lines().len(), 2);
 
     // guard isn't waived; limit isn't signed; and a reference takes its chains from the set.
-    assert_eq!(codes(&decided(&both_orgs(), fetched(vec![image_by(&PEOPLE.bob)]), Word::Manifest).unwrap_err()), ["T003"]);
-    assert_eq!(codes(&decided(&guard(both_orgs()), fetched(Vec::new()), Word::Manifest).unwrap_err()), ["T003", "T003"]);
-    assert_eq!(codes(&decided(&guard(both_orgs()), fetched(vec![image_by(&PEOPLE.bob)]), Word::Reference).unwrap_err()), ["T003"]);
+    assert_eq!(
+        codes(&decided(&both_orgs(), fetched(vec![image_by(&PEOPLE.bob)]), Word::Manifest).unwrap_err()),
+        ["T003"]
+    );
+    assert_eq!(
+        codes(&decided(&guard(both_orgs()), fetched(Vec::new()), Word::Manifest).unwrap_err()),
+        ["T003", "T003"]
+    );
+    assert_eq!(
+        codes(&decided(&guard(both_orgs()), fetched(vec![image_by(&PEOPLE.bob)]), Word::Reference).unwrap_err()),
+        ["T003"]
+    );
 
     // A set without programs is not believed for want of anything to disbelieve.
     let mut empty = edge(Vec::new());

@@ -16,7 +16,8 @@ fn decided(host: &TrustBlock, fetched: FetchedBundle, word: Word) -> Result<Veri
 #[test]
 fn the_sets_own_demands_hold_as_well() {
     let bobs = demanding(&[(Role::Reviewer, quorum(1, &["bob"]))]);
-    let verified = decided(&block(), bringing(bobs.clone(), vec![by(&PEOPLE.ana), by(&PEOPLE.bob)]), Word::Reference).unwrap();
+    let verified =
+        decided(&block(), bringing(bobs.clone(), vec![by(&PEOPLE.ana), by(&PEOPLE.bob)]), Word::Reference).unwrap();
     assert_eq!(verified.grounds().narrowed_by.len(), 1);
     assert!(verified.grounds().lines()[1].starts_with("and, as the set itself demands, "));
 
@@ -34,19 +35,28 @@ fn the_sets_own_block_never_widens() {
         org: [("registry.example".to_owned(), demands(&[(Role::Author, quorum(1, &["eve"]))]))].into(),
         ..TrustBlock::default()
     };
-    assert_eq!(codes(&decided(&block(), bringing(eves, vec![by(&PEOPLE.eve)]), Word::Reference).unwrap_err()), ["T004", "T009"]);
+    assert_eq!(
+        codes(&decided(&block(), bringing(eves, vec![by(&PEOPLE.eve)]), Word::Reference).unwrap_err()),
+        ["T004", "T009"]
+    );
     let waiving = TrustBlock {
         unsigned: vec![waiver(Waived::Set("edge".parse().unwrap())), waiver(Waived::Program(program("guard")))],
         ..TrustBlock::default()
     };
-    assert_eq!(codes(&decided(&block(), bringing(waiving.clone(), Vec::new()), Word::Reference).unwrap_err()), ["T003"]);
+    assert_eq!(
+        codes(&decided(&block(), bringing(waiving.clone(), Vec::new()), Word::Reference).unwrap_err()),
+        ["T003"]
+    );
     // And its waivers are no hindrance either.
     assert!(decided(&block(), bringing(waiving, vec![by(&PEOPLE.ana)]), Word::Reference).is_ok());
 }
 
 #[test]
 fn a_block_of_the_sets_that_says_nothing_about_it_demands_nothing() {
-    let elsewhere = TrustBlock { org: [("registry.example/other".to_owned(), demands(&[(Role::Author, quorum(1, &["bob"]))]))].into(), ..block() };
+    let elsewhere = TrustBlock {
+        org: [("registry.example/other".to_owned(), demands(&[(Role::Author, quorum(1, &["bob"]))]))].into(),
+        ..block()
+    };
     let verified = decided(&block(), bringing(elsewhere, vec![by(&PEOPLE.ana)]), Word::Reference).unwrap();
     assert!(verified.grounds().narrowed_by.is_empty());
 }
@@ -58,7 +68,10 @@ fn a_block_of_the_sets_that_cannot_be_used_keeps_it_out() {
     assert_eq!(codes(&denial), ["T020"]);
     let mut eclipsed = block();
     eclipsed.keys.insert(name("ana2"), trusted(&PEOPLE.ana));
-    assert_eq!(codes(&decided(&block(), bringing(eclipsed, vec![by(&PEOPLE.ana)]), Word::Reference).unwrap_err()), ["T020"]);
+    assert_eq!(
+        codes(&decided(&block(), bringing(eclipsed, vec![by(&PEOPLE.ana)]), Word::Reference).unwrap_err()),
+        ["T020"]
+    );
 }
 
 #[test]
