@@ -33,7 +33,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bpfkit_schemas::{hook::Hook, names::SetName};
+use bpfkit_schemas::{
+    hook::Hook,
+    names::{Digest, SetName},
+};
 
 pub use self::{
     error::KernelError,
@@ -118,6 +121,11 @@ pub fn sets(places: &Places) -> Result<Vec<SetName>, KernelError> {
         .collect())
 }
 
+/// What a live map of global variables can tell of its layout's digest; see [`data_map`].
+pub(crate) fn data_layout(digest: &Digest) -> Digest {
+    data_map::kept(digest)
+}
+
 /// The bytes of the running kernel's BTF.
 pub fn kernel_btf() -> Result<Vec<u8>, KernelError> {
     fs::read(KERNEL_BTF).map_err(|source| KernelError::Unsupported {
@@ -125,3 +133,6 @@ pub fn kernel_btf() -> Result<Vec<u8>, KernelError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

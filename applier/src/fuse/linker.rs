@@ -8,10 +8,12 @@ use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
     rc::Rc,
+    sync::Arc,
 };
 
 use bpfkit_objects::{Linked, Object, btf::Btf, link::is_gpl_only};
 use bpfkit_schemas::{
+    bundle::BundledProgram,
     chain::Globals,
     diagnostic::{Diagnose, Diagnostic},
     names::ProgramName,
@@ -27,7 +29,8 @@ use crate::{
 /// A trusted bundle with what is needed to link its programs for one kernel.
 #[derive(Debug)]
 pub struct Linker {
-    bundle: VerifiedBundle,
+    /// None where nothing is to be linked.
+    bundle: Option<VerifiedBundle>,
     globals: BTreeMap<ProgramName, Globals>,
     kernel_btf: Vec<u8>,
     types: OnceCell<Btf>,
@@ -37,12 +40,17 @@ pub struct Linker {
 impl Linker {
     /// Takes a bundle, the values of its programs' globals with host facts filled in, and the kernel's BTF as it is.
     pub fn new(bundle: VerifiedBundle, globals: BTreeMap<ProgramName, Globals>, kernel_btf: Vec<u8>) -> Self {
-        Self { bundle, globals, kernel_btf, types: OnceCell::new(), linked: RefCell::default() }
+        Self { bundle: Some(bundle), globals, kernel_btf, types: OnceCell::new(), linked: RefCell::default() }
     }
 
-    /// The bundle.
-    pub fn bundle(&self) -> &VerifiedBundle {
-        &self.bundle
+    /// Links nothing: for plans that only take away.
+    pub fn nothing() -> Self {
+        let (globals, linked) = (BTreeMap::new(), RefCell::default());
+        Self { bundle: None, globals, kernel_btf: Vec::new(), types: OnceCell::new(), linked }
+    }
+
+    fn program(&self, name: &ProgramName) -> Option<(&BundledProgram, &Arc<[u8]>)> {
+        self.bundle.as_ref()?.program(name)
     }
 
     /// Fuses the chain that `record` describes, or says everything that is in the way.
@@ -78,7 +86,7 @@ impl Linker {
             return Ok(Rc::clone(linked));
         }
         let object = self.object(program)?;
-        let entry = self.bundle.program(program).map(|(bundled, _)| bundled.entry.as_str()).unwrap_or_default();
+        let entry = self.program(program).map(|(bundled, _)| bundled.entry.as_str()).unwrap_or_default();
         let none = Globals::new();
         let globals = self.globals.get(program).unwrap_or(&none);
         let linked = object.link(entry, self.types(program)?, globals).map_err(|found| unlinkable(program, &found))?;
@@ -89,7 +97,7 @@ impl Linker {
 
     /// The type that the bundle gives the program, its object's digest apart.
     pub(super) fn kind(&self, program: &RecordedProgram) -> Result<ProgramType, FuseProblem> {
-        let found = self.bundle.program(&program.name);
+        let found = self.program(&program.name);
         let found = found.filter(|(bundled, _)| bundled.object.digest == program.object && bundled.entry == program.entry);
         found.map(|(bundled, _)| bundled.kind).ok_or_else(|| FuseProblem::NoProgram {
             program: program.name.clone(),
@@ -98,7 +106,7 @@ impl Linker {
     }
 
     fn object(&self, program: &ProgramName) -> Result<Object, Vec<FuseProblem>> {
-        let Some((bundled, bytes)) = self.bundle.program(program) else {
+        let Some((bundled, bytes)) = self.program(program) else {
             let why = "the bundle doesn't hold it".to_owned();
             return Err(vec![FuseProblem::NoProgram { program: program.clone(), why }]);
         };

@@ -69,7 +69,7 @@ if w0 == 0 goto +2
 if w0 == 3 goto +1
 exit
 r1 = r6
-call +3
+call +5
 exit
 r0 = 2
 exit

@@ -17,6 +17,15 @@ pub(super) fn name(section: &str, layout: &Digest) -> String {
     format!("{section}.{}", layout.hex().get(..2 * KEPT).unwrap_or_default())
 }
 
+/// What a live map's name tells of a digest: its first bytes, the rest zero.
+pub(super) fn kept(digest: &Digest) -> Digest {
+    let mut bytes = [0; 32];
+    for (to, from) in bytes.iter_mut().zip(digest.as_bytes()).take(KEPT) {
+        *to = *from;
+    }
+    Digest::from_bytes(bytes)
+}
+
 /// The part of the layout's digest that a live map's name tells, the rest zero.
 pub(super) fn layout(name: &str) -> Option<Digest> {
     let (_, hex) = name.split_once('.')?;

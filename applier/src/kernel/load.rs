@@ -185,7 +185,8 @@ fn reason(chain: &FusedChain, summary: &verifier::Summary) -> String {
     } else {
         summary.reason.as_str()
     };
-    match summary.instruction.and_then(|at| chain.place(at)) {
+    // An answer that a program doesn't give is noticed in the glue that reads it: then the program that ran last is meant.
+    match summary.instructions.iter().find_map(|at| chain.place(*at)) {
         Some(place) => format!("{place}: {said}"),
         None => said.to_owned(),
     }

@@ -40,6 +40,17 @@ pub struct LinuxProgram {
     name: String,
 }
 
+#[cfg(test)]
+impl LinuxProgram {
+    pub(super) fn of(loaded: Loaded, name: &str) -> Self {
+        Self { program: loaded.program, record: Some(loaded.record), name: name.to_owned() }
+    }
+
+    pub(super) fn program(&self) -> &Program {
+        &self.program
+    }
+}
+
 impl Kernel for LinuxKernel {
     type Bundle = Linker;
     type Program = LinuxProgram;

@@ -243,7 +243,8 @@ pub(crate) fn obj_get(name: &CStr) -> io::Result<Object> {
     match target.to_str() {
         Some("anon_inode:bpf-map") => Ok(Object::Map(Map(fd))),
         Some("anon_inode:bpf-prog") => Ok(Object::Program(Program(fd))),
-        Some("anon_inode:bpf_link") => Ok(Object::Link(Link(fd))),
+        // The kernel spells it either way, by who made the descriptor (`bpf_link_prime`, `bpf_link_new_fd`).
+        Some("anon_inode:bpf_link" | "anon_inode:bpf-link") => Ok(Object::Link(Link(fd))),
         _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
     }
 }

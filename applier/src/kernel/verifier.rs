@@ -11,14 +11,16 @@
 pub(super) struct Summary {
     /// The verifier's reason, as it said it.
     pub(super) reason: String,
-    /// The instruction that it was looking at.
-    pub(super) instruction: Option<usize>,
+    /// The instruction that it was looking at, then those before it, latest first; a few.
+    pub(super) instructions: Vec<usize>,
     /// The lines before the reason, in their order.
     pub(super) excerpt: Vec<String>,
     /// How many lines are in neither.
     pub(super) omitted: usize,
 }
 
+/// The instructions that are kept: enough to get from a chain's glue back into the program that it called.
+const INSTRUCTIONS: usize = 64;
 /// The lines before the reason that are kept.
 const EXCERPT: usize = 5;
 /// Longer lines (register dumps) are cut; in characters.
@@ -59,12 +61,16 @@ pub(super) fn summarise(log: &str) -> Summary {
     // Reasons may have a second line of numbers; the reason is the last line that isn't an instruction or an aside.
     let at = lines.iter().take(at + 1).rposition(|line| is_reason(line)).unwrap_or(at);
     let before = lines.get(..at).unwrap_or_default();
-    let instruction = before.iter().rev().find_map(|line| instruction(line));
+    let seen = before.iter().rev().filter_map(|line| instruction(line)).take(INSTRUCTIONS);
+    let mut instructions: Vec<_> = seen.collect();
+    if instructions.is_empty() {
+        instructions.extend(named(lines.get(at).copied().unwrap_or_default()));
+    }
     let steps: Vec<_> = before.iter().filter(|line| !is_aside(line)).collect();
     let excerpt: Vec<_> = steps.iter().skip(steps.len().saturating_sub(EXCERPT)).map(|line| cut(line)).collect();
     Summary {
         reason: cut(lines.get(at).copied().unwrap_or_default()),
-        instruction: instruction.or_else(|| named(lines.get(at).copied().unwrap_or_default())),
+        instructions,
         omitted: lines.len() - 1 - excerpt.len(),
         excerpt,
     }
@@ -126,14 +132,14 @@ mod tests {
     #[test]
     fn a_missing_return_value_is_found() {
         let summary = summarise(include_str!("verifier/no_return_value.log"));
-        assert_eq!((summary.reason.as_str(), summary.instruction), ("R0 !read_ok", Some(0)));
+        assert_eq!((summary.reason.as_str(), summary.instructions.first().copied()), ("R0 !read_ok", Some(0)));
     }
 
     #[test]
     fn a_missing_bounds_check_is_found_below_its_registers() {
         let summary = summarise(include_str!("verifier/no_bounds_check.log"));
         assert_eq!(summary.reason, "R1 offset is outside of the packet");
-        assert_eq!(summary.instruction, Some(5));
+        assert_eq!(summary.instructions.first().copied(), Some(5));
         assert!(summary.excerpt.iter().any(|line| line.starts_with("5: (71)")), "{:?}", summary.excerpt);
     }
 
@@ -141,13 +147,13 @@ mod tests {
     fn a_missing_null_check_is_found() {
         let summary = summarise(include_str!("verifier/no_null_check.log"));
         assert_eq!(summary.reason, "R0 invalid mem access 'map_value_or_null'");
-        assert_eq!(summary.instruction, Some(7));
+        assert_eq!(summary.instructions.first().copied(), Some(7));
     }
 
     #[test]
     fn dead_code_is_found_by_the_number_in_the_reason() {
         let summary = summarise(include_str!("verifier/unreachable.log"));
-        assert_eq!((summary.reason.as_str(), summary.instruction), ("unreachable insn 2", Some(2)));
+        assert_eq!((summary.reason.as_str(), summary.instructions.first().copied()), ("unreachable insn 2", Some(2)));
     }
 
     #[test]

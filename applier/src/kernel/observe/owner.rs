@@ -76,7 +76,7 @@ fn process(program: u32, link: Option<u32>) -> Option<String> {
             let Ok(target) = fs::read_link(descriptor.path()) else { continue };
             let (field, id) = match target.to_str() {
                 Some("anon_inode:bpf-prog") => ("prog_id", program),
-                Some("anon_inode:bpf_link") if link.is_some() => ("link_id", link.unwrap_or_default()),
+                Some("anon_inode:bpf_link" | "anon_inode:bpf-link") if link.is_some() => ("link_id", link.unwrap_or_default()),
                 _ => continue,
             };
             let info = process.path().join("fdinfo").join(descriptor.file_name());
