@@ -9,16 +9,21 @@
 //! | [`plan`] | desired and live → what will be done, or why it won't | yes |
 //! | [`kernel`] | Linux: observes, loads, attaches, pins | no |
 //! | [`execute`] | plan → outcome | but for what implements [`execute::Kernel`] |
+//! | [`status`] | live, and desired where that is known → what is there and in what it drifted | yes |
+//! | [`session`] | all of it in order: a trusted bundle → a plan and its outcome | no |
 //! | [`model`] | a kernel made of plain values, for tests | yes |
+mod denial;
 pub mod desired;
 pub mod execute;
+mod facts;
 pub mod fuse;
+mod grounds;
 pub mod kernel;
 pub mod live;
 pub mod model;
 pub mod plan;
-pub mod record;
-mod denial;
-mod grounds;
 mod policy;
+pub mod record;
+pub mod session;
+pub mod status;
 pub mod trust;

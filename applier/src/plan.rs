@@ -38,9 +38,18 @@ mod maps;
 mod problem;
 mod text;
 
-pub(crate) use hooks::label;
+pub(crate) use hooks::{label, long_label};
 pub(crate) use problem::describe;
 pub use problem::{PlanError, PlanProblem};
+
+/// In what a live chain differs from a wanted one, a phrase each; empty where they run alike.
+pub(crate) fn difference(live: &Record, wanted: &Record) -> Vec<String> {
+    let lines = diff::diff(wanted.hook, &live.programs, &wanted.programs);
+    let changed = lines.iter().flat_map(|line| line.notes.iter().map(move |note| format!("{} {note}", line.program)));
+    let kernel = (live.kernel_btf != wanted.kernel_btf).then(|| "made for another kernel".to_owned());
+    let glue = (live.glue != wanted.glue).then(|| "made by another bpfkit".to_owned());
+    changed.chain(kernel).chain(glue).collect()
+}
 
 /// Plans what makes `live` what is `desired`, or says everything that stands against it.
 ///
