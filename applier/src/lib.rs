@@ -26,4 +26,5 @@ mod policy;
 pub mod record;
 pub mod session;
 pub mod status;
+mod report;
 pub mod trust;

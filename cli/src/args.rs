@@ -195,7 +195,7 @@ impl From<RoleArg> for Role {
 /// `push`.
 #[derive(Args, Debug)]
 pub(crate) struct Push {
-    /// The repo, by its name in the manifest [default: the only one]
+    /// The repo, by its name in the manifest or by its url [default: the manifest's only one]
     #[arg(long, value_name = "REPO")]
     pub(crate) to: Option<String>,
 }

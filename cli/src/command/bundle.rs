@@ -126,7 +126,7 @@ fn from_image(program: &Program, identity: &bpfkit_schemas::names::RepositoryNam
     let Some(found) = image.objects.get(&platform) else {
         return Err(Failure::one(Diagnostic::error(Code::BUNDLE_NOT_FOUND, format!("the image of `{}` has nothing for {platform}", program.name))));
     };
-    let object = Object::parse(&found.bytes).map_err(|problems| Failure(problems.iter().map(|p| p.diagnostic(program.name.as_str())).collect()))?;
+    let object = Object::parse(&found.bytes).map_err(|problems| Failure(problems.iter().flat_map(bpfkit_schemas::diagnostic::Diagnose::diagnose).collect()))?;
     let descriptor = object.descriptor();
     let picked = found.program.as_ref().map(|p| p.entry.clone());
     let entry = program.entry.as_ref().map(|(entry, _)| entry.clone()).or(picked);

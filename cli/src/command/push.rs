@@ -5,7 +5,7 @@ use bpfkit_schemas::{
     Code, Diagnostic,
     code::Exit,
     manifest::nearest,
-    reference::{Reference, Repo},
+    reference::{Reference, RepoUrl},
 };
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
     let (last, _) = last_pinned(&project)?;
     let repo = repo(args, &project)?;
-    let place = repo.url.join(project.manifest.name.as_str()).map_err(|e| Failure::usage(e.to_string(), "choose another name for the set"))?;
+    let place = repo.join(project.manifest.name.as_str()).map_err(|e| Failure::usage(e.to_string(), "choose another name for the set"))?;
     let layout = Layout::open(project.layout_dir())?;
 
     let progress = ui.progress("pushing");
@@ -52,11 +52,13 @@ pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn repo<'p>(args: &Push, project: &'p Project) -> Result<&'p Repo> {
+/// The repo to push to: by its name in the manifest, by its url, or the manifest's only one.
+fn repo(args: &Push, project: &Project) -> Result<RepoUrl> {
     let repos = &project.manifest.repos;
     let names = || repos.iter().map(|r| r.name.as_str());
     if let Some(wanted) = &args.to {
-        return repos.iter().find(|r| r.name.as_str() == wanted).ok_or_else(|| {
+        let named = repos.iter().find(|r| r.name.as_str() == wanted).map(|r| r.url.clone());
+        return named.or_else(|| wanted.parse().ok()).ok_or_else(|| {
             let problem = Diagnostic::error(Code::UNKNOWN_REPO, format!("the manifest names no repo `{wanted}`"));
             Failure::one(match nearest(wanted, names()) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
@@ -65,7 +67,7 @@ fn repo<'p>(args: &Push, project: &'p Project) -> Result<&'p Repo> {
         });
     }
     match repos.as_slice() {
-        [only] => Ok(only),
+        [only] => Ok(only.url.clone()),
         [] => Err(Failure::one(Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names no repo to push to").help("declare one under `repos:`"))),
         _ => Err(Failure::one(
             Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names several repos").help(format!("say which: --to {}", names().collect::<Vec<_>>().join(" or --to "))),

@@ -256,6 +256,17 @@ contents may go, `bpfkit remove NAME` and apply again.";
 "tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
 
 Detach some of them with the tools that attached them; `bpftool net show` lists them.";
+    OBJECT_MISDESCRIBED = "A330", Failed, "an object is not what its bundle says it is",
+"A set bundle's config describes each object: its digest, programs, maps, globals and license. The object
+that is to be loaded is read again and held to that. They differ, so nobody can say what was reviewed and
+signed: the description, or the bytes.
+
+Bundle the set again. A bundle that bpfkit wrote never says this.";
+    GLOBAL_TEMPLATE = "A331", Failed, "a global can't be rendered on this host",
+"The manifest gives a global variable a template with host facts (`{{ host.name }}`), which is filled in on
+the host that applies. It names something that this bpfkit doesn't know of the host, or doesn't come to an end.
+
+The facts are `host.name`, `host.arch` and `host.kernel`.";
     LINK_NO_ENTRY = "A400", Failed, "an object has no such program",
 "The bundle says which function of the object is the program, and the object has no entry program of that
 name. Functions in `.text` are subprograms and can't be attached.
