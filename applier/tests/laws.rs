@@ -461,7 +461,7 @@ done
 xdp e0: detach
 tc/ingress e0: detach
 done
-  maps: meter/counts
+  maps: none
 
 "
     );

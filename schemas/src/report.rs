@@ -1,1 +1,171 @@
-//! Placeholder.
+//! The shapes of `--json` output: plain values with a version, and a published schema.
+//!
+//! Pure. The crates that know the facts fill these in. A shape changes only by fields
+//! that are added; anything else raises [`VERSION`].
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The version of every shape here, in each document's `version`.
+pub const VERSION: u32 = 1;
+
+/// `plan --json`: what `apply` would do. Also what `plan --save` stores: a plan that is made
+/// again and differs from it is stale.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct PlanReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set.
+    pub set: String,
+    /// `apply` or `remove`.
+    pub purpose: String,
+    /// Whether there is nothing to do.
+    pub empty: bool,
+    /// Why the set's bundles are believed.
+    pub grounds: Vec<String>,
+    /// Maps whose pins or contents change, and those that are loaded with chains.
+    pub maps: Vec<MapReport>,
+    /// Hooks that change, in order.
+    pub hooks: Vec<HookReport>,
+    /// What is removed at the end: pins of maps, leftovers.
+    pub cleanup: Vec<String>,
+    /// What should be known.
+    pub warnings: Vec<String>,
+    /// How many hooks are as declared.
+    pub unchanged: usize,
+}
+
+/// One map of a plan.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct MapReport {
+    /// `blocklist`, or `meter/counts` for a private one.
+    pub map: String,
+    /// Its shape in words.
+    pub shape: String,
+    /// The live map whose contents stay; none where one is created.
+    pub reuses: Option<u32>,
+    /// Whether its pin changes.
+    pub pins: bool,
+    /// The map that is pinned there now, where the pin moves.
+    pub was: Option<u32>,
+    /// Whether contents are lost.
+    pub loses_contents: bool,
+}
+
+/// One hook of a plan.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct HookReport {
+    /// `xdp`, `tc/ingress`, `tc/egress`.
+    pub hook: String,
+    /// The interface's name.
+    pub interface: String,
+    /// Its index.
+    pub index: u32,
+    /// The inode of its network namespace.
+    pub namespace: u64,
+    /// The namespace's path, where it isn't the caller's own.
+    pub netns: Option<String>,
+    /// `native` or `generic`.
+    pub mode: String,
+    /// How the chain is realised: `fused`.
+    pub engine: String,
+    /// `attach`, `attach again`, `replace`, `pin again`, `detach`, `unpin`.
+    pub change: String,
+    /// Why.
+    pub because: Vec<String>,
+    /// The revision that the hook must still have, where the kernel counts one.
+    pub seen_revision: Option<u64>,
+    /// Our link that must still be there.
+    pub seen_link: Option<u32>,
+    /// The program that it must still hold.
+    pub seen_program: Option<u32>,
+    /// The chain, old and new.
+    pub programs: Vec<LineReport>,
+    /// What identifies the chain that is loaded: each program's name, object digest, entry and globals digest.
+    pub loads: Vec<ProgramReport>,
+    /// Programs of others at the hook.
+    pub others: Vec<String>,
+}
+
+/// One line of a chain's diff.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct LineReport {
+    /// The program.
+    pub program: String,
+    /// `same`, `added`, `removed`, `changed`.
+    pub change: String,
+    /// In what, or why.
+    pub notes: Vec<String>,
+}
+
+/// One program that is loaded.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct ProgramReport {
+    /// Its name.
+    pub program: String,
+    /// Its object's digest.
+    pub object: String,
+    /// The function.
+    pub entry: String,
+    /// The digest of its globals.
+    pub globals: String,
+    /// The verdicts after which the chain goes on.
+    pub proceed_on: Vec<i32>,
+}
+
+/// `status --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct StatusReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set.
+    pub set: String,
+    /// Whether anything isn't as it was applied or is declared.
+    pub drifted: bool,
+    /// Its hooks.
+    pub hooks: Vec<HookStatusReport>,
+    /// Its maps.
+    pub maps: Vec<MapStatusReport>,
+    /// Leftovers in the set's directory.
+    pub leftovers: Vec<String>,
+    /// What should be known.
+    pub warnings: Vec<String>,
+}
+
+/// One hook of a set that is live or should be.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct HookStatusReport {
+    /// `xdp`, `tc/ingress`, `tc/egress`.
+    pub hook: String,
+    /// The interface's name.
+    pub interface: String,
+    /// The namespace's path, where it isn't the caller's own.
+    pub netns: Option<String>,
+    /// The link's id.
+    pub link: Option<u32>,
+    /// The fused program's id.
+    pub program: Option<u32>,
+    /// The programs of the live chain, in order.
+    pub programs: Vec<String>,
+    /// The version that was applied.
+    pub applied: Option<String>,
+    /// The version that is wanted, where the manifest is known.
+    pub wanted: Option<String>,
+    /// Programs of others at the hook.
+    pub others: Vec<String>,
+    /// In what it has drifted.
+    pub drift: Vec<String>,
+}
+
+/// One map of a set.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct MapStatusReport {
+    /// `blocklist`, or `meter/counts` for a private one.
+    pub map: String,
+    /// Its id.
+    pub id: Option<u32>,
+    /// Its shape in words.
+    pub shape: Option<String>,
+    /// In what it has drifted.
+    pub drift: Vec<String>,
+}

@@ -200,6 +200,6 @@ fn state(live: &LiveState) -> String {
         said.push('\n');
     }
     let maps: Vec<_> = live.maps.keys().map(ToString::to_string).collect();
-    let _ = writeln!(said, "  maps: {}", maps.join(", "));
+    let _ = writeln!(said, "  maps: {}", if maps.is_empty() { "none".to_owned() } else { maps.join(", ") });
     said
 }

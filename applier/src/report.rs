@@ -1,0 +1,151 @@
+//! Plans and statuses as the shapes of `--json` output.
+//!
+//! Pure. Everything that a plan depends on is in its report, so that a saved plan can be
+//! compared with one that is made anew: if they differ, the saved one is stale.
+
+use bpfkit_schemas::report::{
+    HookReport, HookStatusReport, LineReport, MapReport, MapStatusReport, PlanReport, ProgramReport, StatusReport,
+    VERSION,
+};
+
+use crate::{
+    live::{Interface, Record},
+    plan::{Cleanup, HookPlan, MapBecause, MapPlan, MapSource, Mark, PinChange, Plan, Purpose, describe},
+    record::RecordedSource,
+    status::{Drift, HookStatus, MapStatus, Status},
+};
+
+impl From<&Plan> for PlanReport {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            version: VERSION,
+            set: plan.set.to_string(),
+            purpose: match plan.purpose {
+                Purpose::Apply => "apply",
+                Purpose::Remove => "remove",
+            }
+            .to_owned(),
+            empty: plan.is_empty(),
+            grounds: plan.grounds.clone(),
+            maps: plan.maps.iter().map(map).collect(),
+            hooks: plan.hooks.iter().map(hook).collect(),
+            cleanup: plan
+                .cleanup
+                .iter()
+                .map(|cleanup| match cleanup {
+                    Cleanup::UnpinMap { key, map, .. } => format!("unpin map {key} (id {map})"),
+                    Cleanup::Sweep(litter) => format!("remove {}", litter.path.display()),
+                })
+                .collect(),
+            warnings: plan.warnings.iter().map(ToString::to_string).collect(),
+            unchanged: plan.unchanged,
+        }
+    }
+}
+
+fn map(plan: &MapPlan) -> MapReport {
+    MapReport {
+        map: plan.key.to_string(),
+        shape: plan.shape.to_string(),
+        reuses: match plan.source {
+            MapSource::Reuse(id) => Some(id.0),
+            MapSource::Create => None,
+        },
+        pins: plan.pin != PinChange::Keep,
+        was: match plan.pin {
+            PinChange::Replace { was } => Some(was.0),
+            PinChange::Keep | PinChange::Pin => None,
+        },
+        loses_contents: matches!(plan.because, MapBecause::DataChanged { .. }),
+    }
+}
+
+fn hook(plan: &HookPlan) -> HookReport {
+    HookReport {
+        hook: plan.point.hook.to_string(),
+        interface: plan.interface.name.clone(),
+        index: plan.interface.index,
+        namespace: plan.interface.namespace.inode,
+        netns: netns(&plan.interface),
+        mode: plan.mode.to_string(),
+        engine: "fused".to_owned(),
+        change: plan.verb().to_owned(),
+        because: plan.because.iter().map(|because| because.words(&plan.lines)).collect(),
+        seen_revision: plan.seen.revision.map(|revision| revision.0),
+        seen_link: plan.seen.ours.map(|(link, _)| link.0),
+        seen_program: plan.seen.ours.map(|(_, program)| program.0),
+        programs: plan
+            .lines
+            .iter()
+            .map(|line| LineReport {
+                program: line.program.to_string(),
+                change: match line.mark {
+                    Mark::Same => "same",
+                    Mark::Added => "added",
+                    Mark::Removed => "removed",
+                    Mark::Changed => "changed",
+                }
+                .to_owned(),
+                notes: line.notes.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
+        loads: plan.loads().map_or_else(Vec::new, programs),
+        others: plan.others.iter().map(describe).collect(),
+    }
+}
+
+fn programs(record: &Record) -> Vec<ProgramReport> {
+    let report = |program: &crate::record::RecordedProgram| ProgramReport {
+        program: program.name.to_string(),
+        object: program.object.to_string(),
+        entry: program.entry.clone(),
+        globals: program.globals.to_string(),
+        proceed_on: program.proceed_on.iter().collect(),
+    };
+    record.programs.iter().map(report).collect()
+}
+
+fn netns(interface: &Interface) -> Option<String> {
+    interface.namespace.path.as_ref().map(|path| path.display().to_string())
+}
+
+impl From<&Status> for StatusReport {
+    fn from(status: &Status) -> Self {
+        Self {
+            version: VERSION,
+            set: status.set.to_string(),
+            drifted: status.has_drifted(),
+            hooks: status.hooks.iter().map(hook_status).collect(),
+            maps: status.maps.iter().map(map_status).collect(),
+            leftovers: status.leftovers.clone(),
+            warnings: status.waiting.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+fn hook_status(hook: &HookStatus) -> HookStatusReport {
+    let version = |source: &Option<RecordedSource>| {
+        source.as_ref().and_then(|source| source.version.as_ref()).map(ToString::to_string)
+    };
+    HookStatusReport {
+        hook: hook.point.hook.to_string(),
+        interface: hook.interface.name.clone(),
+        netns: netns(&hook.interface),
+        link: hook.ours.map(|(link, _)| link.0),
+        program: hook.ours.map(|(_, program)| program.0),
+        programs: hook.programs.clone(),
+        applied: version(&hook.applied),
+        wanted: version(&hook.wanted),
+        others: hook.others.iter().map(describe).collect(),
+        drift: hook.drift.iter().map(Drift::to_string).collect(),
+    }
+}
+
+fn map_status(map: &MapStatus) -> MapStatusReport {
+    MapStatusReport {
+        map: map.key.to_string(),
+        id: map.live.as_ref().map(|(id, _)| id.0),
+        shape: map.live.as_ref().map(|(_, shape)| shape.to_string()),
+        drift: map.drift.iter().map(Drift::to_string).collect(),
+    }
+}
