@@ -294,8 +294,8 @@ fn check_scope(scope: &ScopeName, problems: &mut Vec<PolicyProblem>) {
 pub fn starter_policy(repository: &RepositoryName, key_pem: Option<&str>) -> String {
     let key = match key_pem {
         Some(pem) => {
-            let lines: String = pem.trim().lines().map(|line| format!("      {}\n", line.trim())).collect();
-            format!("  publisher:\n    pem: |\n{lines}")
+            let lines: Vec<String> = pem.trim().lines().map(|line| format!("      {}", line.trim())).collect();
+            format!("  publisher:\n    pem: |\n{}\n", lines.join("\n"))
         }
         None => "  # The publisher's public key, from the publisher by a way that you trust.\n  publisher: {file: /etc/bpfkit/keys/publisher.pub}\n".to_owned(),
     };

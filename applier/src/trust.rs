@@ -216,7 +216,7 @@ fn policy_grounds(
     findings: &mut Vec<Finding>,
 ) -> Option<(Ground, BTreeMap<ProgramName, Ground>)> {
     let by_hand = asked.word == Word::Manifest;
-    let waived = |waiver: Option<&str>| waiver.map(|because| Ground::Waived { because: because.to_owned() });
+    let excused = |waiver: Option<&str>| waiver.map(|because| Ground::Waived { because: because.to_owned() });
 
     // Each program by itself: its waiver, or its own image's signatures.
     let mut programs = BTreeMap::new();
@@ -225,7 +225,7 @@ fn policy_grounds(
         let waiver = policy.waived_program(&program.name);
         let ground = match (waiver.filter(|_| by_hand), image_case(fetched, program)) {
             (_, Ok(None)) => None,
-            (Some(because), _) => waived(Some(because)),
+            (Some(because), _) => excused(Some(because)),
             (None, Err(reason)) => {
                 findings.push(Finding { reason, about: About::Program(program.name.clone()), by: Whose::Policy });
                 complete = false;
@@ -253,11 +253,11 @@ fn policy_grounds(
         Ok(believed) => Some(Ground::Signed(believed)),
         Err(reasons) => {
             let own =
-                |name: &ProgramName, ground: Option<Ground>| ground.or_else(|| waived(policy.waived_program(name)));
+                |name: &ProgramName, ground: Option<Ground>| ground.or_else(|| excused(policy.waived_program(name)));
             let by_programs: Option<BTreeMap<_, _>> =
                 programs.iter().map(|(name, ground)| Some((name.clone(), Some(own(name, ground.clone())?)))).collect();
             match by_programs {
-                _ if by_hand && waiver.is_some() => waived(waiver),
+                _ if by_hand && waiver.is_some() => excused(waiver),
                 Some(each) if by_hand && complete && !each.is_empty() => {
                     programs = each;
                     Some(Ground::ByItsPrograms)
@@ -327,18 +327,11 @@ fn image_case<'a>(fetched: &'a FetchedBundle, program: &'a BundledProgram) -> Re
     let ProgramOrigin::Image { repository, version, digest } = &program.origin else { return Ok(None) };
     let carried = fetched.images.iter().find(|image| image.program == program.name && image.digest == *digest);
     let carried = carried.filter(|image| image.signed.contains(digest));
-    match carried {
-        Some(image) => Ok(Some(Case {
-            repository,
-            version: version.as_ref(),
-            signed: &image.signed,
-            signatures: &image.signatures,
-        })),
-        None => {
-            let why = "the image is not there to be checked".to_owned();
-            Err(Reason::OriginUnproven { repository: repository.clone(), why })
-        }
-    }
+    let Some(image) = carried else {
+        let why = "the image is not there to be checked".to_owned();
+        return Err(Reason::OriginUnproven { repository: repository.clone(), why });
+    };
+    Ok(Some(Case { repository, version: version.as_ref(), signed: &image.signed, signatures: &image.signatures }))
 }
 
 /// The rules of counting.

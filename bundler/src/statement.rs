@@ -95,7 +95,7 @@ impl Statement {
         // The predicate type first: a statement of another kind has its own rules, and is named as what it is.
         let kind: Kind =
             json::read(payload).map_err(|e| NotGenuine::format(format!("its statement can't be read: {e}")))?;
-        if kind.kind != STATEMENT_TYPE {
+        if kind.statement_type != STATEMENT_TYPE {
             return Err(NotGenuine::format("its payload is not an in-toto statement, version 1"));
         }
         if kind.predicate_type != PREDICATE_TYPE {
@@ -125,7 +125,7 @@ impl Statement {
 #[derive(Deserialize)]
 struct Kind {
     #[serde(rename = "_type")]
-    kind: String,
+    statement_type: String,
     #[serde(rename = "predicateType")]
     predicate_type: String,
     subject: Vec<serde::de::IgnoredAny>,

@@ -1,4 +1,4 @@
-//! cosign's encrypted PEM: scrypt makes a key of the passphrase, NaCl's secretbox seals PKCS#8 under it.
+//! cosign's encrypted PEM: scrypt makes a key of the passphrase, `NaCl`'s secretbox seals PKCS#8 under it.
 //!
 //! The format is go-securesystemslib's `encrypted/encrypted.go`: base64 in PEM of
 //!

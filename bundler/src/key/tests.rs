@@ -32,8 +32,8 @@ fn a_new_pair_reads_back_and_is_the_owners_alone() {
     let folder = folder();
     let made = keygen(&folder.path().join("ana.v2"), &"p".into()).unwrap();
     assert!(made.private.ends_with("ana.v2.key") && made.public.ends_with("ana.v2.pub"));
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&made.private), mode(&made.public)), (0o600, 0o644));
+    let bits = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((bits(&made.private), bits(&made.public)), (0o600, 0o644));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left behind");
 
     let read = PrivateKey::read(&made.private, &"p".into()).unwrap();

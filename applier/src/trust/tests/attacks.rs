@@ -25,6 +25,7 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, one attack after another")]
 fn attacks() -> Vec<Attack> {
     let People { ana, bob, repo, .. } = &*PEOPLE;
     let two = || demanding(&[(Role::Author, quorum(2, &["ana", "bob"]))]);
