@@ -24,6 +24,7 @@ mod netlink;
 mod netns;
 mod observe;
 mod steps;
+#[expect(unsafe_code, reason = "bpf(2) is called here and nowhere else")]
 mod sys;
 mod verifier;
 
@@ -38,12 +39,12 @@ use bpfkit_schemas::{
     names::{Digest, SetName},
 };
 
+use self::{bpffs::SetDirectory, netns::Netns};
 pub use self::{
     error::KernelError,
     lock::{HostLock, RUN_DIRECTORY},
     steps::{LinuxMap, LinuxProgram},
 };
-use self::{bpffs::SetDirectory, netns::Netns};
 use crate::{
     desired::NamespaceFacts,
     live::{Interface, LinkId, LiveState},

@@ -326,6 +326,8 @@ mod tests {
         assert!(matches!(Stored::decode(&vec![0; MAX_BYTES + 8]), Err(RecordError::TooLong(_))));
     }
 
+    type Change = fn(&mut Record);
+
     #[test]
     fn where_it_came_from_and_the_last_proceed_on_do_not_make_another_chain() {
         let mut other = record();
@@ -334,7 +336,6 @@ mod tests {
         other.programs[1].proceed_on = ProceedOn::from_iter([1]);
         assert!(record().runs_like(&other));
 
-        type Change = fn(&mut Record);
         let changes: [Change; 9] = [
             |r| r.set = "other".parse().unwrap(),
             |r| r.hook = Hook::TcIngress,

@@ -148,7 +148,10 @@ impl Component {
             } else if target(at, insn).is_some_and(|to| to >= self.instructions.len()) {
                 FuseProblem::Malformed { program: program(), why: format!("instruction {at} calls what isn't there") }
             } else if insn.is_map_load() && !self.loads.iter().any(|load| load.at == at) {
-                FuseProblem::Malformed { program: program(), why: format!("instruction {at} loads a map without a name") }
+                FuseProblem::Malformed {
+                    program: program(),
+                    why: format!("instruction {at} loads a map without a name"),
+                }
             } else {
                 continue;
             };
@@ -195,7 +198,6 @@ impl Component {
             license: &mut self.license,
             frags: &mut self.frags,
             loads: &mut self.loads,
-            constants: &mut self.constants,
             lines: &mut self.lines,
         });
         self
@@ -208,7 +210,6 @@ pub(crate) struct ComponentParts<'a> {
     pub(crate) license: &'a mut License,
     pub(crate) frags: &'a mut bool,
     pub(crate) loads: &'a mut Vec<MapLoad>,
-    pub(crate) constants: &'a mut BTreeMap<String, Constants>,
     pub(crate) lines: &'a mut Vec<SourceLine>,
 }
 

@@ -98,7 +98,8 @@ impl Linker {
     /// The type that the bundle gives the program, its object's digest apart.
     pub(super) fn kind(&self, program: &RecordedProgram) -> Result<ProgramType, FuseProblem> {
         let found = self.program(&program.name);
-        let found = found.filter(|(bundled, _)| bundled.object.digest == program.object && bundled.entry == program.entry);
+        let found =
+            found.filter(|(bundled, _)| bundled.object.digest == program.object && bundled.entry == program.entry);
         found.map(|(bundled, _)| bundled.kind).ok_or_else(|| FuseProblem::NoProgram {
             program: program.name.clone(),
             why: format!("the bundle doesn't hold `{}` of {}", program.entry, program.object.short()),

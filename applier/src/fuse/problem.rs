@@ -80,7 +80,9 @@ impl FuseProblem {
     fn help(&self) -> &'static str {
         match self {
             Self::Empty => "name a program under the chain's `programs:`",
-            Self::NoProgram { .. } | Self::Unlinkable { .. } => "`bpfkit inspect` shows what the object holds and which kernel types it reads",
+            Self::NoProgram { .. } | Self::Unlinkable { .. } => {
+                "`bpfkit inspect` shows what the object holds and which kernel types it reads"
+            }
             Self::Malformed { .. } => "build the object again; `bpfkit inspect` reads it the same way",
             Self::WrongType { .. } => "put it into a chain of its own type, or correct `type:`",
             Self::TailCall { .. } => "call the function instead (`__noinline`)",

@@ -137,7 +137,10 @@ fn what_this_form_cannot_carry_is_refused_by_name() {
         (vec![insn(0x30, 0, 0, 0, 14)], "A132 `odd` reads the packet with `LD_ABS` or `LD_IND`"),
         (vec![insn(CALL, 0, 1, 0, 7)], "A120 `odd` is malformed: instruction 0 calls what isn't there"),
         (vec![insn(CALL, 0, 1, 0, -9)], "A120 `odd` is malformed: instruction 0 calls what isn't there"),
-        (vec![insn(LD_IMM64, 1, 1, 0, 1), Insn::default()], "A120 `odd` is malformed: instruction 0 loads a map without a name"),
+        (
+            vec![insn(LD_IMM64, 1, 1, 0, 1), Insn::default()],
+            "A120 `odd` is malformed: instruction 0 loads a map without a name",
+        ),
     ];
     for (code, wanted) in cases {
         assert_eq!(problems(&program(code)), [wanted]);
@@ -162,7 +165,8 @@ fn all_problems_come_at_once() {
     let tail = Component::of("tail", ProgramType::SchedCls, vec![insn(CALL, 0, 0, 0, 12), exit()]);
     let empty = Component::of("void", ProgramType::Xdp, Vec::new());
     let pass = on(&[2]);
-    let codes: Vec<_> = fuse_all(&[(&tail, &pass), (&empty, &pass)]).unwrap_err().iter().map(FuseProblem::code).collect();
+    let codes: Vec<_> =
+        fuse_all(&[(&tail, &pass), (&empty, &pass)]).unwrap_err().iter().map(FuseProblem::code).collect();
     assert_eq!(codes.iter().map(|code| code.as_str()).collect::<Vec<_>>(), ["A121", "A122", "A120"]);
     assert_eq!(fuse_all(&[]).unwrap_err(), [FuseProblem::Empty]);
 }
@@ -200,24 +204,37 @@ fn frags_must_agree() {
 #[test]
 fn limits_are_the_kernels() {
     let pass = on(&[2]);
-    let long = Component::of("long", ProgramType::Xdp, [vec![insn(MOV_IMM, 0, 0, 0, 2); MAX_INSTRUCTIONS], vec![exit()]].concat());
+    let long = Component::of(
+        "long",
+        ProgramType::Xdp,
+        [vec![insn(MOV_IMM, 0, 0, 0, 2); MAX_INSTRUCTIONS], vec![exit()]].concat(),
+    );
     assert!(matches!(fuse_all(&[(&long, &pass)]).unwrap_err()[..], [FuseProblem::TooLong { .. }]));
 
     let many: Vec<_> = (0..MAX_FUNCTIONS).map(|at| answers(&format!("p{at}"), 2)).collect();
     let hops = |count: usize| many[..count].iter().map(|c| (c, &pass)).collect::<Vec<_>>();
     assert!(fuse_all(&hops(MAX_FUNCTIONS - 1)).is_ok());
-    assert!(matches!(fuse_all(&hops(MAX_FUNCTIONS)).unwrap_err()[..], [FuseProblem::TooManyFunctions { functions: 257 }]));
+    assert!(matches!(
+        fuse_all(&hops(MAX_FUNCTIONS)).unwrap_err()[..],
+        [FuseProblem::TooManyFunctions { functions: 257 }]
+    ));
 
     let greedy = |maps: usize| {
         let code = [insn(LD_IMM64, 1, 1, 0, 0), Insn::default()].repeat(maps);
         Component::of("greedy", ProgramType::Xdp, [code, vec![exit()]].concat()).with(|parts| {
             *parts.loads = (0..maps)
-                .map(|at| MapLoad { at: 2 * at, map: ComponentMap::Set(MapKey::Shared(format!("m{at}").parse().unwrap())) })
+                .map(|at| MapLoad {
+                    at: 2 * at,
+                    map: ComponentMap::Set(MapKey::Shared(format!("m{at}").parse().unwrap())),
+                })
                 .collect();
         })
     };
     assert!(fuse_all(&[(&greedy(MAX_MAPS), &pass)]).is_ok());
-    assert!(matches!(fuse_all(&[(&greedy(MAX_MAPS + 1), &pass)]).unwrap_err()[..], [FuseProblem::TooManyMaps { maps: 64 }]));
+    assert!(matches!(
+        fuse_all(&[(&greedy(MAX_MAPS + 1), &pass)]).unwrap_err()[..],
+        [FuseProblem::TooManyMaps { maps: 64 }]
+    ));
 }
 
 #[test]

@@ -125,11 +125,11 @@ impl SetDirectory {
             return Ok(());
         }
         ensure_mounted(&self.bpffs)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| KernelError::Pin { doing: "making the directory", path: path.to_owned(), source })
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| KernelError::Pin {
+            doing: "making the directory",
+            path: path.to_owned(),
+            source,
+        })
     }
 }
 

@@ -198,22 +198,27 @@ impl KernelError {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::NotPermitted { .. } => {
-                "run as root; in a container, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN are needed".to_owned()
+                "run as root; in a container, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN are needed"
+                    .to_owned()
             }
-            Self::Call { .. } | Self::Unfusable { .. } => return None,
             Self::Unsupported { .. } => "`bpfkit doctor` lists what this kernel can do".to_owned(),
             Self::NoBpffs { path, .. } => format!("mount it: `mount -t bpf bpf {}`", path.display()),
             Self::Pin { path, .. } | Self::WrongPin { path, .. } => {
                 format!("see what lies there with `bpftool -f` or `ls -l {}`", path.display())
             }
             Self::MapShape { .. } => {
-                "rename the map, or detach the chain with `bpfkit remove` and apply again; its content is lost then".to_owned()
+                "rename the map, or detach the chain with `bpfkit remove` and apply again; its content is lost then"
+                    .to_owned()
             }
             Self::Verifier { log: Some(log), .. } => format!("the verifier's whole log is in {}", log.display()),
-            Self::Verifier { log: None, .. } => return None,
-            Self::Busy { .. } => "remove the other program with the tool that put it there, then apply again".to_owned(),
+            Self::Call { .. } | Self::Unfusable { .. } | Self::Verifier { log: None, .. } => return None,
+            Self::Busy { .. } => {
+                "remove the other program with the tool that put it there, then apply again".to_owned()
+            }
             Self::Changed { .. } => "nothing was overwritten; run `bpfkit apply` again".to_owned(),
-            Self::InterfaceGone { .. } => "bring the interface back, or take it out of the chain, and apply again".to_owned(),
+            Self::InterfaceGone { .. } => {
+                "bring the interface back, or take it out of the chain, and apply again".to_owned()
+            }
             Self::NoNativeXdp { .. } => "say `mode: generic` for this chain, or use another interface".to_owned(),
             Self::Netns { path, .. } => format!("create it (`ip netns add …`) or correct `netns: {}`", path.display()),
             Self::Locked { .. } => "wait for it to finish, then run the command again".to_owned(),

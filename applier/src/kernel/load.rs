@@ -194,8 +194,7 @@ fn reason(chain: &FusedChain, summary: &verifier::Summary) -> String {
 
 /// Keeps the whole log, for the reader of the message; that it can't be kept is no second error.
 fn write_log(directory: &Path, record: &Record, log: &str) -> Option<PathBuf> {
-    let interface: String =
-        record.interface.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let interface: String = record.interface.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let path = directory.join(format!("verifier-{}-{}-{interface}.log", record.set, record.hook.slug()));
     fs::create_dir_all(directory).ok()?;
     fs::write(&path, log).ok()?;

@@ -173,7 +173,10 @@ mod tests {
 
     #[test]
     fn names_and_both_modes_are_read() {
-        let ids = [attribute(IFLA_XDP_DRV_PROG_ID, &7_u32.to_ne_bytes()), attribute(IFLA_XDP_SKB_PROG_ID, &9_u32.to_ne_bytes())];
+        let ids = [
+            attribute(IFLA_XDP_DRV_PROG_ID, &7_u32.to_ne_bytes()),
+            attribute(IFLA_XDP_SKB_PROG_ID, &9_u32.to_ne_bytes()),
+        ];
         let mut datagram = new_link(3, &[attribute(IFLA_IFNAME, b"eth0\0"), attribute(IFLA_XDP, &ids.concat())]);
         datagram.extend(new_link(4, &[attribute(IFLA_IFNAME, b"eth1\0")]));
         let mut found = BTreeMap::new();

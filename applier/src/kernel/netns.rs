@@ -42,10 +42,7 @@ impl Netns {
     }
 
     /// Runs `visit` in the namespace: here if it is our own, else in a thread that ends with it.
-    pub(crate) fn run<T: Send>(
-        &self,
-        visit: impl FnOnce() -> Result<T, KernelError> + Send,
-    ) -> Result<T, KernelError> {
+    pub(crate) fn run<T: Send>(&self, visit: impl FnOnce() -> Result<T, KernelError> + Send) -> Result<T, KernelError> {
         let Some(path) = &self.path else {
             return visit();
         };

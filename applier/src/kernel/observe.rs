@@ -49,13 +49,14 @@ pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) 
     let mut programs = Programs::default();
 
     let stray = stray(set, &links, &pins.links, &mut programs)?;
-    let mut points: BTreeSet<HookPoint> = asked.iter().map(|(interface, hook)| HookPoint::of(interface, *hook)).collect();
+    let mut points: BTreeSet<HookPoint> =
+        asked.iter().map(|(interface, hook)| HookPoint::of(interface, *hook)).collect();
     points.extend(pins.links.keys());
     let paths = asked.iter().map(|(interface, _)| interface.namespace.path.clone()).collect();
     let inodes: BTreeSet<u64> = points.iter().map(|point| point.namespace).collect();
     // A link doesn't say in which namespace it is, so one without a pin is looked for in all.
     let opened = places::open(&paths, |inode| !stray.is_empty() || inodes.contains(&inode))?;
-    for (inode, _) in &opened {
+    for inode in opened.keys() {
         points.extend(stray.iter().map(|link| HookPoint { namespace: *inode, index: link.ifindex, hook: link.hook }));
     }
     let mut places = BTreeMap::new();

@@ -107,8 +107,9 @@ impl Kernel for LinuxKernel {
         maps: &BTreeMap<MapKey, LinuxMap>,
     ) -> Result<LinuxProgram, KernelError> {
         let spot = Spot { hook: record.hook, interface: record.interface.clone() };
-        let chain =
-            bundle.fuse(record).map_err(|problems| KernelError::Unfusable { what: format!("the chain for {spot}"), problems })?;
+        let chain = bundle
+            .fuse(record)
+            .map_err(|problems| KernelError::Unfusable { what: format!("the chain for {spot}"), problems })?;
         let maps = maps.iter().map(|(key, map)| (key.clone(), &map.0)).collect();
         let Loaded { program, record } = load::load(&chain, record, &maps, &self.places.run)?;
         Ok(LinuxProgram { program, record: Some(record), name: spot.to_string() })
@@ -118,9 +119,7 @@ impl Kernel for LinuxKernel {
         let name = format!("program {id}");
         match sys::prog_by_id(id.0) {
             Ok(program) => Ok(LinuxProgram { record: observe::record_of(&program), program, name }),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => {
-                Err(KernelError::Changed { what: name, source })
-            }
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Err(KernelError::Changed { what: name, source }),
             Err(source) => Err(KernelError::call(format!("opening {name}"), source)),
         }
     }
@@ -169,7 +168,8 @@ impl Kernel for LinuxKernel {
 
     fn pin_link(&mut self, point: &HookPoint, link: LinkId) -> Result<(), KernelError> {
         let opened = open_link(link)?;
-        let info = sys::link_info(&opened).map_err(|source| KernelError::call(format!("reading link {link}"), source))?;
+        let info =
+            sys::link_info(&opened).map_err(|source| KernelError::call(format!("reading link {link}"), source))?;
         let record = sys::prog_by_id(info.program_id).ok().and_then(|program| observe::record_of(&program));
         self.pin_both(point, &opened, record.as_ref())?;
         self.links.insert(link, self.directory.record(point));
@@ -241,9 +241,7 @@ impl LinuxKernel {
     fn refused(&self, interface: &Interface, hook: Hook, mode: Mode, source: io::Error) -> KernelError {
         let spot = Spot { hook, interface: interface.name.clone() };
         match source.raw_os_error() {
-            Some(libc::EBUSY | libc::EEXIST) => {
-                KernelError::Busy { owner: self.owner(interface, hook), spot, source }
-            }
+            Some(libc::EBUSY | libc::EEXIST) => KernelError::Busy { owner: self.owner(interface, hook), spot, source },
             Some(libc::ESTALE) => KernelError::Changed { what: spot.to_string(), source },
             Some(libc::ENODEV) => KernelError::InterfaceGone { spot, source },
             Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE) if (hook, mode) == (Hook::Xdp, Mode::Native) => {

@@ -265,17 +265,17 @@ pub(crate) fn link_by_id(id: u32) -> io::Result<Link> {
 }
 
 fn by_id(command: Command, id: u32) -> io::Result<OwnedFd> {
-    let mut attr = attr::Id { id, ..attr::Id::default() };
+    let mut attr = attr::ById { start: id, ..attr::ById::default() };
     // SAFETY: the attribute of the three *_GET_FD_BY_ID, without pointers; the descriptor is new.
     unsafe { bpf_fd(command, &mut attr) }
 }
 
 /// `BPF_LINK_GET_NEXT_ID`: the smallest link id above `after`, `None` after the last.
 pub(crate) fn next_link_id(after: u32) -> io::Result<Option<u32>> {
-    let mut attr = attr::Id { id: after, ..attr::Id::default() };
+    let mut attr = attr::ById { start: after, ..attr::ById::default() };
     // SAFETY: the attribute of LINK_GET_NEXT_ID, without pointers; the answer is written into it.
     match unsafe { bpf(Command::LinkGetNextId, &mut attr) } {
-        Ok(_) => Ok(Some(attr.next_id)),
+        Ok(_) => Ok(Some(attr.next)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }

@@ -106,7 +106,13 @@ impl Wire {
         Self { name, kernel, interface: Interface { namespace, index, name: "vB".to_owned() }, _run: run }
     }
 
-    fn load(&mut self, hook: Hook, mode: Mode, hops: &[(&Rc<Component>, ProceedOn)], maps: &BTreeMap<MapKey, &sys::Map>) -> LinuxProgram {
+    fn load(
+        &mut self,
+        hook: Hook,
+        mode: Mode,
+        hops: &[(&Rc<Component>, ProceedOn)],
+        maps: &BTreeMap<MapKey, &sys::Map>,
+    ) -> LinuxProgram {
         self.try_load(hook, mode, hops, maps).unwrap()
     }
 
@@ -267,7 +273,8 @@ fn the_kernel_follows_the_rule_for_every_verdict() {
     for r0 in verdicts {
         for on in &proceed {
             let on: ProceedOn = on.iter().copied().collect();
-            let (first, last) = (answers("first", ProgramType::Xdp, r0, None), answers("last", ProgramType::Xdp, 5, None));
+            let (first, last) =
+                (answers("first", ProgramType::Xdp, r0, None), answers("last", ProgramType::Xdp, 5, None));
             let hops = [(&first, on.clone()), (&first, on.clone()), (&last, on.clone())];
             let program = wire.load(Hook::Xdp, Mode::Native, &hops, &BTreeMap::new());
             let wanted = verdict(&[(r0, &on), (r0, &on), (5, &on)]).unwrap();
@@ -285,7 +292,8 @@ fn the_verifiers_reason_comes_with_the_line_of_c() {
     }));
     let good = answers("meter", ProgramType::Xdp, 2, None);
     let pass = Hook::Xdp.default_proceed_on();
-    let error = wire.try_load(Hook::Xdp, Mode::Native, &[(&good, pass.clone()), (&bad, pass)], &BTreeMap::new()).unwrap_err();
+    let error =
+        wire.try_load(Hook::Xdp, Mode::Native, &[(&good, pass.clone()), (&bad, pass)], &BTreeMap::new()).unwrap_err();
     let KernelError::Verifier { reason, log, .. } = &error else { panic!("{error:?}") };
     assert_eq!(reason, "`guard` (src/guard.bpf.c:41): R0 !read_ok");
     assert!(std::fs::read_to_string(log.as_ref().unwrap()).unwrap().contains("R0 !read_ok"));

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Types that can't be created from sizes alone: program arrays, the two old cgroup storages, maps of maps,
-/// socket, inode, task and cgroup storage, struct_ops, arenas, instruction arrays (`enum bpf_map_type`).
+/// socket, inode, task and cgroup storage, `struct_ops`, arenas, instruction arrays (`enum bpf_map_type`).
 const NOT_BY_ITSELF: [u32; 12] = [3, 12, 13, 19, 21, 24, 26, 28, 29, 32, 33, 34];
 
 impl Component {
@@ -21,20 +21,20 @@ impl Component {
     /// Problems with its maps come up when it is fused, together with all others.
     pub(crate) fn link(linker: &Linker, program: &RecordedProgram) -> Result<Self, Vec<FuseProblem>> {
         let kind = linker.kind(program).map_err(|problem| vec![problem])?;
-        let linked = linker.link(&program.name)?;
-        let mut problems: Vec<_> = linked.maps.iter().filter_map(|map| check(program, map)).collect();
+        let ready = linker.link(&program.name)?;
+        let mut problems: Vec<_> = ready.maps.iter().filter_map(|map| check(program, map)).collect();
         // Linking leaves these unresolved, so that their instructions may not show them.
         let symbols = [
-            (&linked.uses.kfuncs, "function (kfunc)"),
-            (&linked.uses.ksyms, "variable (`__ksym`)"),
-            (&linked.uses.kconfigs, "configuration value (`__kconfig`)"),
+            (&ready.uses.kfuncs, "function (kfunc)"),
+            (&ready.uses.ksyms, "variable (`__ksym`)"),
+            (&ready.uses.kconfigs, "configuration value (`__kconfig`)"),
         ];
         for (_, what) in symbols.into_iter().filter(|(names, _)| !names.is_empty()) {
             problems.push(FuseProblem::KernelSymbol { program: program.name.clone(), what });
         }
         let mut maps = Vec::new();
         let mut constants = BTreeMap::new();
-        for map in &linked.maps {
+        for map in &ready.maps {
             let name = &map.descriptor.name;
             let key = program.maps.iter().find_map(|recorded| match recorded {
                 RecordedMap::Shared(shared) if shared.as_str() == name => Some(MapKey::Shared(shared.clone())),
@@ -57,12 +57,12 @@ impl Component {
                 }
             });
         }
-        let loads = linked
+        let loads = ready
             .map_refs
             .iter()
             .filter_map(|load| Some(MapLoad { at: load.insn, map: maps.get(load.map)?.clone() }))
             .collect();
-        let lines = linked.lines.iter().map(|line| SourceLine {
+        let lines = ready.lines.iter().map(|line| SourceLine {
             at: line.insn,
             file: line.file.clone(),
             line: line.line,
@@ -71,10 +71,10 @@ impl Component {
         Ok(Self {
             name: program.name.clone(),
             kind,
-            license: linker::license(&linked),
-            frags: linked.frags,
+            license: linker::license(&ready),
+            frags: ready.frags,
             lines: lines.collect(),
-            instructions: linked.instructions.clone(),
+            instructions: ready.instructions.clone(),
             loads,
             constants,
             problems,

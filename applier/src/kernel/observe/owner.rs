@@ -76,7 +76,9 @@ fn process(program: u32, link: Option<u32>) -> Option<String> {
             let Ok(target) = fs::read_link(descriptor.path()) else { continue };
             let (field, id) = match target.to_str() {
                 Some("anon_inode:bpf-prog") => ("prog_id", program),
-                Some("anon_inode:bpf_link" | "anon_inode:bpf-link") if link.is_some() => ("link_id", link.unwrap_or_default()),
+                Some("anon_inode:bpf_link" | "anon_inode:bpf-link") if link.is_some() => {
+                    ("link_id", link.unwrap_or_default())
+                }
                 _ => continue,
             };
             let info = process.path().join("fdinfo").join(descriptor.file_name());
@@ -91,9 +93,9 @@ fn process(program: u32, link: Option<u32>) -> Option<String> {
 
 /// Whether an fdinfo has the line `field:\tid`.
 fn says(fdinfo: &str, field: &str, id: u32) -> bool {
-    fdinfo.lines().any(|line| {
-        line.split_once(':').is_some_and(|(name, value)| name == field && value.trim().parse() == Ok(id))
-    })
+    fdinfo
+        .lines()
+        .any(|line| line.split_once(':').is_some_and(|(name, value)| name == field && value.trim().parse() == Ok(id)))
 }
 
 #[cfg(test)]

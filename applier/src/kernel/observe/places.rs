@@ -55,11 +55,7 @@ pub(super) fn open(
 }
 
 /// Looks at one namespace: its interfaces, and the tcx hooks of those among `points` that lie in it.
-pub(super) fn visit(
-    path: Option<PathBuf>,
-    netns: &Netns,
-    points: &BTreeSet<HookPoint>,
-) -> Result<Place, KernelError> {
+pub(super) fn visit(path: Option<PathBuf>, netns: &Netns, points: &BTreeSet<HookPoint>) -> Result<Place, KernelError> {
     let inode = netns.inode();
     netns.run(|| {
         let interfaces = netlink::interfaces()?;

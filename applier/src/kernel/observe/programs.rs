@@ -1,6 +1,9 @@
 //! Programs and links of the whole host, by id: what they are and what their records say.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    io,
+};
 
 use crate::{
     kernel::{
@@ -47,11 +50,13 @@ pub(super) struct Programs(BTreeMap<u32, Option<Seen>>);
 impl Programs {
     /// Looks at a program; `None` where it is gone.
     pub(super) fn see(&mut self, id: u32) -> Result<Option<&Seen>, KernelError> {
-        if !self.0.contains_key(&id) {
-            let seen = see(id).map_err(|source| KernelError::call(format!("reading program {id}"), source))?;
-            self.0.insert(id, seen);
-        }
-        Ok(self.0.get(&id).and_then(Option::as_ref))
+        Ok(match self.0.entry(id) {
+            Entry::Occupied(entry) => entry.into_mut().as_ref(),
+            Entry::Vacant(entry) => {
+                let seen = see(id).map_err(|source| KernelError::call(format!("reading program {id}"), source))?;
+                entry.insert(seen).as_ref()
+            }
+        })
     }
 }
 

@@ -91,9 +91,9 @@ pub(super) struct Obj {
 /// `BPF_*_GET_*_ID`.
 #[repr(C)]
 #[derive(Default)]
-pub(super) struct Id {
-    pub(super) id: u32,
-    pub(super) next_id: u32,
+pub(super) struct ById {
+    pub(super) start: u32,
+    pub(super) next: u32,
     pub(super) open_flags: u32,
 }
 
