@@ -12,6 +12,8 @@
 //! | [`status`] | live, and desired where that is known → what is there and in what it drifted | yes |
 //! | [`session`] | all of it in order: a trusted bundle → a plan and its outcome | no |
 //! | [`model`] | a kernel made of plain values, for tests | yes |
+#![deny(unsafe_code)]
+
 mod denial;
 pub mod desired;
 pub mod execute;
