@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use anstream::ColorChoice;
-use bpfkit_schemas::{Diagnostic, Severity};
+use bpfkit_schemas::{Diagnostic, Severity, report::ProblemsReport};
 use serde::Serialize;
 
 use crate::{
@@ -31,16 +31,6 @@ impl Ui {
         };
         colour.write_global();
         Self { json: global.json, quiet: global.quiet, verbose: global.verbose, colour }
-    }
-
-    /// Whether data is printed as JSON.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
-    /// Whether more is said.
-    pub(crate) fn is_verbose(&self) -> bool {
-        self.verbose
     }
 
     /// Whether what goes to stderr may have colour.
@@ -96,7 +86,7 @@ impl Ui {
             return;
         }
         if self.json {
-            let mut text = serde_json::to_string_pretty(&view::json::Problems::of(&shown)).unwrap_or_default();
+            let mut text = serde_json::to_string_pretty(&ProblemsReport::of(shown.iter().copied())).unwrap_or_default();
             text.push('\n');
             if shown.iter().all(|p| p.severity == Severity::Warning) {
                 // Warnings beside data must not break the one JSON value on stdout.

@@ -1,4 +1,3 @@
-//! What commands show, for people and for machines.
+//! What commands show, for people; machines get the shapes of `bpfkit_schemas::report`.
 
 pub(crate) mod diagnostic;
-pub(crate) mod json;

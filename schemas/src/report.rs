@@ -6,11 +6,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::{Diagnostic, Severity};
+
 /// The version of every shape here, in each document's `version`.
 pub const VERSION: u32 = 1;
 
-/// `plan --json`: what `apply` would do. Also what `plan --save` stores: a plan that is made
-/// again and differs from it is stale.
+/// `plan --json`, `apply --json`, `remove --json`, `dev --json`: what would be done, or was.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 pub struct PlanReport {
     /// [`VERSION`].
@@ -113,7 +114,7 @@ pub struct ProgramReport {
     pub proceed_on: Vec<i32>,
 }
 
-/// `status --json`.
+/// One set of `status --json`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 pub struct StatusReport {
     /// [`VERSION`].
@@ -168,4 +169,102 @@ pub struct MapStatusReport {
     pub shape: Option<String>,
     /// In what it has drifted.
     pub drift: Vec<String>,
+}
+
+/// `status --json`: the set that was asked for, or every set that is live.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct SetsReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The sets.
+    pub sets: Vec<StatusReport>,
+}
+
+/// What any command prints with `--json` where it has problems.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct ProblemsReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The problems.
+    pub problems: Vec<ProblemReport>,
+}
+
+/// One problem.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct ProblemReport {
+    /// What `explain` knows.
+    pub code: String,
+    /// `error` or `warning`.
+    pub severity: String,
+    /// What is wrong.
+    pub title: String,
+    /// Where; the first is the place, the others are context.
+    pub places: Vec<PlaceReport>,
+    /// Why, from near to far.
+    pub causes: Vec<String>,
+    /// Facts.
+    pub notes: Vec<String>,
+    /// The next move.
+    pub help: Option<String>,
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct PlaceReport {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters, from 1.
+    pub column: usize,
+    /// What is to be said about it.
+    pub text: String,
+}
+
+impl ProblemsReport {
+    /// The JSON form of problems.
+    pub fn of<'a>(problems: impl IntoIterator<Item = &'a Diagnostic>) -> Self {
+        Self { version: VERSION, problems: problems.into_iter().map(ProblemReport::of).collect() }
+    }
+}
+
+impl ProblemReport {
+    fn of(problem: &Diagnostic) -> Self {
+        let places = problem.labels.iter().map(|label| {
+            let (line, column) = label.source.line_column(label.span.start);
+            PlaceReport { file: label.source.name.clone(), line, column, text: label.text.clone() }
+        });
+        Self {
+            code: problem.code.to_string(),
+            severity: match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            }
+            .to_owned(),
+            title: problem.title.clone(),
+            places: places.collect(),
+            causes: problem.causes.clone(),
+            notes: problem.notes.clone(),
+            help: problem.help.clone(),
+        }
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of these shapes, by name under `$defs`.
+///
+/// `schemas/output.schema.json` is this text; a test keeps the two equal.
+pub fn json_schema() -> String {
+    let mut generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
+    generator.subschema_for::<PlanReport>();
+    generator.subschema_for::<SetsReport>();
+    generator.subschema_for::<ProblemsReport>();
+    let definitions = generator.take_definitions(true);
+    let schema = serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What bpfkit prints with --json",
+        "$defs": definitions,
+    });
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
 }

@@ -207,13 +207,15 @@ fn no_byte_of_a_manifest_can_make_the_reader_panic() {
 }
 
 #[test]
-fn the_json_schema_in_the_tree_is_the_one_that_the_types_give() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/manifest.schema.json");
-    let fresh = bpfkit_schemas::manifest::json_schema();
-    if std::env::var_os("REGENERATE").is_some() {
-        std::fs::write(file, &fresh).unwrap();
+fn the_json_schemas_in_the_tree_are_the_ones_that_the_types_give() {
+    let fresh = [("manifest", bpfkit_schemas::manifest::json_schema()), ("output", bpfkit_schemas::report::json_schema())];
+    for (name, fresh) in fresh {
+        let file = format!("{}/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("REGENERATE").is_some() {
+            std::fs::write(&file, &fresh).unwrap();
+        }
+        assert!(std::fs::read_to_string(&file).unwrap() == fresh, "{file} is stale: run `make schema`");
     }
-    assert!(std::fs::read_to_string(file).unwrap() == fresh, "stale: run `make schema`");
 }
 
 #[test]

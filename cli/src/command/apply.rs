@@ -12,6 +12,7 @@ use bpfkit_schemas::{
     code::Exit,
     diagnostic::Diagnose as _,
     manifest::ProgramSource,
+    report::PlanReport,
 };
 
 use super::{bundle, verify};
@@ -28,7 +29,7 @@ pub(super) fn plan(args: &args::Plan, global: &Global, ui: &Ui) -> Result<Exit> 
     root()?;
     let session = session(&args.reference, global, ui)?;
     let plan = session.plan()?;
-    ui.show(&plan.report(), || plan.to_string())?;
+    ui.show(&PlanReport::from(&plan), || plan.to_string())?;
     Ok(if args.exit_code && !plan.is_empty() { Exit::ChangesPending } else { Exit::Done })
 }
 
@@ -54,7 +55,7 @@ pub(super) fn finish(plan: &Plan, outcome: &Outcome<KernelError>, ui: &Ui) -> Re
         ui.diagnostics(&problems);
         return Ok(outcome.exit());
     }
-    ui.show(&plan.report(), || plan.to_string())?;
+    ui.show(&PlanReport::from(plan), || plan.to_string())?;
     ui.diagnostics(&problems);
     if !plan.is_empty() {
         ui.say(&format!("done: {} steps", outcome.done.len()));

@@ -1,7 +1,7 @@
 //! `bpfkit bundle`: objects and images to a set in an OCI layout.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::PathBuf,
 };
@@ -14,7 +14,7 @@ use bpfkit_schemas::{
     bundle::ProgramOrigin,
     code::Exit,
     manifest::{Program, ProgramSource},
-    names::{Digest, Platform, ProgramName, Tag},
+    names::{Digest, Platform, ProgramName, RepositoryName, Tag},
     reference::{Pinned, Place, Reference},
 };
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,10 @@ fn pack(project: &Project, version: &Tag, built: &[Built], images: Vec<(ProgramN
         let mut programs = Vec::new();
         for program in &manifest.programs {
             let packed = match &program.from {
-                ProgramSource::Image { identity, .. } => images.iter().find(|(name, _)| name == &program.name).map(|(_, image)| from_image(program, identity, image, platform)),
+                ProgramSource::Image { identity, reference, .. } => {
+                    let image = images.iter().find(|(name, _)| name == &program.name);
+                    image.map(|(_, image)| from_image(program, identity, reference, image, platform))
+                }
                 _ => built.iter().find(|b| b.program == program.name && b.platform == platform).map(|b| from_built(program, b)),
             };
             match packed {
@@ -122,7 +125,7 @@ fn from_built(program: &Program, built: &Built) -> Result<PackProgram> {
     })
 }
 
-fn from_image(program: &Program, identity: &bpfkit_schemas::names::RepositoryName, image: &FetchedImage, platform: Platform) -> Result<PackProgram> {
+fn from_image(program: &Program, identity: &RepositoryName, reference: &Reference, image: &FetchedImage, platform: Platform) -> Result<PackProgram> {
     let Some(found) = image.objects.get(&platform) else {
         return Err(Failure::one(Diagnostic::error(Code::BUNDLE_NOT_FOUND, format!("the image of `{}` has nothing for {platform}", program.name))));
     };
@@ -146,7 +149,7 @@ fn from_image(program: &Program, identity: &bpfkit_schemas::names::RepositoryNam
     };
     let mut globals = found.program.as_ref().map(|p| p.globals.clone()).unwrap_or_default();
     globals.extend(program.globals.clone());
-    let origin = ProgramOrigin::Image { repository: identity.clone(), version: image.version.clone(), digest: image.pinned.digest };
+    let origin = ProgramOrigin::Image { repository: identity.clone(), version: image.version.clone().or_else(|| reference.tag.clone()), digest: image.pinned.digest };
     let entry = chosen.function.clone();
     Ok(PackProgram { name: program.name.clone(), entry, kind, globals, origin, object: descriptor, bytes: found.bytes.clone() })
 }
@@ -220,10 +223,4 @@ pub(super) fn last_pinned(project: &Project) -> Result<(Last, Pinned)> {
 /// The way to registries, with the user's credentials.
 pub(super) fn network() -> Network {
     Network::new(Credentials::from_env())
-}
-
-/// The names of programs that come from files of the project.
-pub(super) fn own_programs(project: &Project) -> BTreeSet<ProgramName> {
-    let own = project.manifest.programs.iter().filter(|p| !matches!(p.from, ProgramSource::Image { .. }));
-    own.map(|p| p.name.clone()).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bpfkit_schemas::{code::Exit, manifest};
+use bpfkit_schemas::{code::Exit, manifest, report};
 use clap::CommandFactory as _;
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn schema(args: &Schema, ui: &Ui) -> Result<Exit> {
     ui.data(&match args.of {
         SchemaOf::Manifest => manifest::json_schema(),
-        SchemaOf::Output => String::new(),
+        SchemaOf::Output => report::json_schema(),
     });
     Ok(Exit::Done)
 }

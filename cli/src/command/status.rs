@@ -5,7 +5,11 @@ use bpfkit_applier::{
     session,
     status::status,
 };
-use bpfkit_schemas::{code::Exit, names::SetName, report};
+use bpfkit_schemas::{
+    code::Exit,
+    names::SetName,
+    report::{SetsReport, StatusReport, VERSION},
+};
 
 use super::apply;
 use crate::{
@@ -18,7 +22,7 @@ use crate::{
 pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
     apply::root()?;
     let sets = sets(args, global, ui)?;
-    let mut reports = Vec::new();
+    let mut report = SetsReport { version: VERSION, sets: Vec::new() };
     let mut text = String::new();
     let mut drifted = false;
     for set in &sets {
@@ -26,12 +30,12 @@ pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
         let found = status(&live, None);
         drifted |= found.has_drifted();
         text.push_str(&found.to_string());
-        reports.push(found.report());
+        report.sets.push(StatusReport::from(&found));
     }
     if sets.is_empty() {
         "no set is live on this host\n".clone_into(&mut text);
     }
-    ui.show(&report::Statuses::new(reports), || text)?;
+    ui.show(&report, || text)?;
     Ok(if drifted { Exit::ChangesPending } else { Exit::Done })
 }
 
