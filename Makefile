@@ -16,8 +16,10 @@ build: ## Build bpfkit (release)
 	@tools/setup demo
 	+$(CARGO) build --release --locked -p bpfkit-cli
 
-demo: build ## Take three C programs to a live, signed chain, in namespaces of its own (root)
-	@$(MAKE) --no-print-directory -s install PREFIX=$(abspath $(target))/demo
+demo: ## Take three C programs to a live, signed chain, in namespaces of its own (root)
+	@tools/setup demo
+	+@$(CARGO) build --locked -p bpfkit-cli
+	@install -D -m 0755 $(target)/debug/bpfkit $(target)/demo/bin/bpfkit
 	@PATH="$(abspath $(target))/demo/bin:$$PATH" tools/demo
 
 test: ## Check everything, the fast things first (root)
@@ -29,9 +31,14 @@ lint: ## Check format, lints and layering: what to run before each commit
 	+$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	+$(CARGO) test --locked -q -p bpfkit-tests --test layering
 
-schema: ## Write the manifest's JSON Schema, anew
-	+REGENERATE=1 $(CARGO) test --locked -q -p bpfkit-schemas
+schema: ## Write the JSON Schemas, anew
+	+REGENERATE=1 $(CARGO) test --locked -q --workspace --test generated
 
 install: ## Install into PREFIX (/usr/local) and DESTDIR
 	+$(CARGO) build --release --locked -p bpfkit-cli
 	install -D -m 0755 $(target)/release/bpfkit "$(DESTDIR)$(PREFIX)/bin/bpfkit"
+	$(target)/release/bpfkit man --dir "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	$(target)/release/bpfkit completions bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/bpfkit"
+	$(target)/release/bpfkit completions zsh >"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_bpfkit"
+	$(target)/release/bpfkit completions fish >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/bpfkit.fish"

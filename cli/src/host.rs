@@ -79,10 +79,13 @@ pub(crate) fn read_keys(trust: ManifestTrust, base: &Path, source: &std::sync::A
                 }
             }
             Err(error) => problems.push(
-                Diagnostic::error(bpfkit_schemas::Code::UNREADABLE, format!("the key `{name}` can't be read from `{}`", path.display()))
-                    .at(source, span, "named here")
-                    .caused_by(&error)
-                    .help("`bpfkit trust keygen --output PREFIX` makes a key pair; `bpfkit dev` makes its own"),
+                Diagnostic::error(
+                    bpfkit_schemas::Code::UNREADABLE,
+                    format!("the key `{name}` can't be read from `{}`", path.display()),
+                )
+                .at(source, span, "named here")
+                .caused_by(&error)
+                .help("`bpfkit trust keygen --output PREFIX` makes a key pair; `bpfkit dev` makes its own"),
             ),
         }
     }

@@ -10,8 +10,8 @@ mod command;
 mod failure;
 mod host;
 mod passphrase;
-mod project;
 mod progress;
+mod project;
 mod ui;
 mod view;
 

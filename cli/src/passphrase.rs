@@ -48,7 +48,10 @@ pub(crate) fn find(args: &PassphraseArg, purpose: Purpose) -> Result<Passphrase>
 }
 
 fn prompt(purpose: Purpose) -> Result<Passphrase> {
-    let ask = |what: &str| rpassword::prompt_password(what).map_err(|e| Failure::usage(format!("no passphrase could be read: {e}"), "set BPFKIT_PASSWORD"));
+    let ask = |what: &str| {
+        rpassword::prompt_password(what)
+            .map_err(|e| Failure::usage(format!("no passphrase could be read: {e}"), "set BPFKIT_PASSWORD"))
+    };
     let text = ask("passphrase: ")?;
     if purpose == Purpose::Seal && ask("once more: ")? != text {
         return Err(Failure::usage("the two passphrases differ", "try again"));

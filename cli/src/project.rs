@@ -42,7 +42,10 @@ impl Project {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let target = global.target_dir.clone().unwrap_or_else(|| if root == Path::new(".") { PathBuf::from(".bpfkit") } else { root.join(".bpfkit") });
+        let target = global
+            .target_dir
+            .clone()
+            .unwrap_or_else(|| if root == Path::new(".") { PathBuf::from(".bpfkit") } else { root.join(".bpfkit") });
         Ok(Self { manifest, root, target })
     }
 
@@ -85,13 +88,20 @@ pub(crate) fn reference(text: &str, global: &Global) -> Result<Reference> {
             repos.push(repo);
         }
     }
-    Reference::parse(text, &repos).map_err(|e| Failure::usage(e.to_string(), "a reference is `host/path:tag`, `host/path@sha256:…`, `oci:DIR:tag` or `REPO/path:tag`"))
+    Reference::parse(text, &repos).map_err(|e| {
+        Failure::usage(
+            e.to_string(),
+            "a reference is `host/path:tag`, `host/path@sha256:…`, `oci:DIR:tag` or `REPO/path:tag`",
+        )
+    })
 }
 
 fn overrides(global: &Global) -> Result<Overrides> {
     let mut set = Vec::new();
     for text in &global.set {
-        let (name, value) = text.split_once('=').ok_or_else(|| Failure::usage(format!("`--set {text}` has no `=`"), "write `--set name=value`"))?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("`--set {text}` has no `=`"), "write `--set name=value`"))?;
         set.push((name.to_owned(), value.to_owned()));
     }
     Ok(Overrides { set, machine: host::platform() })
@@ -102,12 +112,23 @@ fn read(path: &Path) -> Result<Arc<Source>> {
     let file = fs::File::open(path).map_err(|error| {
         let failure = Failure::unreadable(path, &error);
         if error.kind() == std::io::ErrorKind::NotFound {
-            return Failure(failure.0.into_iter().map(|d| d.help("`bpfkit init` writes a project; `-f FILE` names another manifest")).collect());
+            return Failure(
+                failure
+                    .0
+                    .into_iter()
+                    .map(|d| d.help("`bpfkit init` writes a project; `-f FILE` names another manifest"))
+                    .collect(),
+            );
         }
         failure
     })?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| Failure::unreadable(path, &e))?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::one(Diagnostic::error(bpfkit_schemas::Code::NOT_YAML, format!("`{}` is not text in UTF-8", path.display()))))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::one(Diagnostic::error(
+            bpfkit_schemas::Code::NOT_YAML,
+            format!("`{}` is not text in UTF-8", path.display()),
+        ))
+    })?;
     Ok(Source::new(path.display().to_string(), text))
 }

@@ -54,7 +54,8 @@ impl Ui {
             self.data(&human());
             return Ok(());
         }
-        let mut text = serde_json::to_string_pretty(json).map_err(|e| Failure::usage(format!("the output can't be written as JSON: {e}"), "report this as a bug"))?;
+        let mut text = serde_json::to_string_pretty(json)
+            .map_err(|e| Failure::usage(format!("the output can't be written as JSON: {e}"), "report this as a bug"))?;
         text.push('\n');
         self.data(&text);
         Ok(())

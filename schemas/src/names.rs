@@ -274,7 +274,7 @@ impl From<Digest> for String {
 pub enum Arch {
     /// x86-64.
     Amd64,
-    /// AArch64.
+    /// `AArch64`.
     Arm64,
 }
 

@@ -47,7 +47,7 @@ pub enum DefaultVerdict {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedKey {
-    /// SubjectPublicKeyInfo in PEM (`-----BEGIN PUBLIC KEY-----`), ECDSA P-256.
+    /// `SubjectPublicKeyInfo` in PEM (`-----BEGIN PUBLIC KEY-----`), ECDSA P-256.
     pub pem: String,
     /// The last day (UTC) on which its signatures count.
     #[serde(default, skip_serializing_if = "Option::is_none")]

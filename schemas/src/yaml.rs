@@ -314,6 +314,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn problems(text: &str) -> Vec<(&'static str, String)> {
@@ -362,10 +364,8 @@ mod tests {
         assert!(problems("a: &x [1, 2]\nb: *x\n").is_empty());
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..12 {
-            let prior = i - 1;
-            bomb += &format!(
-                "a{i}: &a{i} [*a{prior}, *a{prior}, *a{prior}, *a{prior}, *a{prior}, *a{prior}, *a{prior}, *a{prior}]\n"
-            );
+            let prior = format!("*a{}", i - 1);
+            writeln!(bomb, "a{i}: &a{i} [{}]", [prior.as_str(); 8].join(", ")).unwrap();
         }
         assert_eq!(problems(&bomb)[0].0, "M002");
     }

@@ -7,11 +7,7 @@ use bpfkit_applier::{
     session::{Declared, Session},
 };
 use bpfkit_schemas::{
-    Code, Diagnostic,
-    bundle::ProgramOrigin,
-    code::Exit,
-    diagnostic::Diagnose as _,
-    manifest::ProgramSource,
+    Code, Diagnostic, bundle::ProgramOrigin, code::Exit, diagnostic::Diagnose as _, manifest::ProgramSource,
     report::PlanReport,
 };
 
@@ -75,7 +71,10 @@ fn session(args: &ReferenceArg, global: &Global, ui: &Ui) -> Result<Session> {
     match &args.reference {
         Some(text) => {
             if !global.set.is_empty() {
-                return Err(Failure::usage("`--set` and a reference don't go together", "what was signed can't be changed by a variable; set it when bundling"));
+                return Err(Failure::usage(
+                    "`--set` and a reference don't go together",
+                    "what was signed can't be changed by a variable; set it when bundling",
+                ));
             }
             by_reference(text, global, ui)
         }
@@ -126,10 +125,13 @@ fn stale(project: &Project, fetched: &bpfkit_bundler::FetchedBundle) -> Vec<Diag
             let changed = bpfkit_compiler_driver::files_changed(&project.root, files);
             if !changed.is_empty() {
                 problems.push(
-                    Diagnostic::error(Code::SOURCES_CHANGED, format!("the sources of `{}` changed since they were bundled", program.name))
-                        .at(&manifest.source, program.at, "declared here")
-                        .note(format!("changed: {}", changed.join(", ")))
-                        .help("run `bpfkit bundle` and `bpfkit sign` again, or `bpfkit dev`"),
+                    Diagnostic::error(
+                        Code::SOURCES_CHANGED,
+                        format!("the sources of `{}` changed since they were bundled", program.name),
+                    )
+                    .at(&manifest.source, program.at, "declared here")
+                    .note(format!("changed: {}", changed.join(", ")))
+                    .help("run `bpfkit bundle` and `bpfkit sign` again, or `bpfkit dev`"),
                 );
             }
         }

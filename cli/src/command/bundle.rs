@@ -1,12 +1,10 @@
 //! `bpfkit bundle`: objects and images to a set in an OCI layout.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use bpfkit_bundler::{self as bundler, Bundled, Credentials, FetchedImage, Layout, Limits, Network, PackProgram, PackSet};
+use bpfkit_bundler::{
+    self as bundler, Bundled, Credentials, FetchedImage, Layout, Limits, Network, PackProgram, PackSet,
+};
 use bpfkit_compiler_driver::Built;
 use bpfkit_objects::elf::Object;
 use bpfkit_schemas::{
@@ -49,7 +47,8 @@ struct Report {
 pub(super) fn run(args: &args::Bundle, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
     let (tag, bundled) = make(&project, args, ui)?;
-    let reference = Reference { place: bundled.pinned.place.clone(), tag: Some(tag.clone()), digest: Some(bundled.pinned.digest) };
+    let reference =
+        Reference { place: bundled.pinned.place.clone(), tag: Some(tag.clone()), digest: Some(bundled.pinned.digest) };
     let report = Report {
         version: 1,
         reference: reference.to_string(),
@@ -63,7 +62,10 @@ pub(super) fn run(args: &args::Bundle, global: &Global, ui: &Ui) -> Result<Exit>
 
 /// Builds, lays out, and remembers what was made.
 pub(super) fn make(project: &Project, args: &args::Bundle, ui: &Ui) -> Result<(Tag, Bundled)> {
-    let version: Tag = args.tag.parse().map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "like `--tag 1.4`"))?;
+    let version: Tag = args
+        .tag
+        .parse()
+        .map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "like `--tag 1.4`"))?;
     let built = build::objects(project, &args.build, ui)?;
     let images = images(project, args.build.locked, ui)?;
     let pack = pack(project, &version, &built, images)?;
@@ -73,7 +75,12 @@ pub(super) fn make(project: &Project, args: &args::Bundle, ui: &Ui) -> Result<(T
     Ok((version, bundled))
 }
 
-fn pack(project: &Project, version: &Tag, built: &[Built], images: Vec<(ProgramName, FetchedImage)>) -> Result<PackSet> {
+fn pack(
+    project: &Project,
+    version: &Tag,
+    built: &[Built],
+    images: Vec<(ProgramName, FetchedImage)>,
+) -> Result<PackSet> {
     let manifest = &project.manifest;
     let mut platforms: BTreeMap<Platform, Vec<PackProgram>> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -85,7 +92,10 @@ fn pack(project: &Project, version: &Tag, built: &[Built], images: Vec<(ProgramN
                     let image = images.iter().find(|(name, _)| name == &program.name);
                     image.map(|(_, image)| from_image(program, identity, reference, image, platform))
                 }
-                _ => built.iter().find(|b| b.program == program.name && b.platform == platform).map(|b| from_built(program, b)),
+                _ => built
+                    .iter()
+                    .find(|b| b.program == program.name && b.platform == platform)
+                    .map(|b| from_built(program, b)),
             };
             match packed {
                 Some(Ok(packed)) => programs.push(packed),
@@ -125,11 +135,22 @@ fn from_built(program: &Program, built: &Built) -> Result<PackProgram> {
     })
 }
 
-fn from_image(program: &Program, identity: &RepositoryName, reference: &Reference, image: &FetchedImage, platform: Platform) -> Result<PackProgram> {
+fn from_image(
+    program: &Program,
+    identity: &RepositoryName,
+    reference: &Reference,
+    image: &FetchedImage,
+    platform: Platform,
+) -> Result<PackProgram> {
     let Some(found) = image.objects.get(&platform) else {
-        return Err(Failure::one(Diagnostic::error(Code::BUNDLE_NOT_FOUND, format!("the image of `{}` has nothing for {platform}", program.name))));
+        return Err(Failure::one(Diagnostic::error(
+            Code::BUNDLE_NOT_FOUND,
+            format!("the image of `{}` has nothing for {platform}", program.name),
+        )));
     };
-    let object = Object::parse(&found.bytes).map_err(|problems| Failure(problems.iter().flat_map(bpfkit_schemas::diagnostic::Diagnose::diagnose).collect()))?;
+    let object = Object::parse(&found.bytes).map_err(|problems| {
+        Failure(problems.iter().flat_map(bpfkit_schemas::diagnostic::Diagnose::diagnose).collect())
+    })?;
     let descriptor = object.descriptor();
     let picked = found.program.as_ref().map(|p| p.entry.clone());
     let entry = program.entry.as_ref().map(|(entry, _)| entry.clone()).or(picked);
@@ -142,16 +163,31 @@ fn from_image(program: &Program, identity: &RepositoryName, reference: &Referenc
     let (Some(chosen), Some(kind)) = (chosen, kind) else {
         let names: Vec<_> = descriptor.programs.iter().map(|p| p.function.as_str()).collect();
         return Err(Failure::one(
-            Diagnostic::error(Code::BUNDLE_NOT_FOUND, format!("it is not clear which program of the image `{}` means", program.name))
-                .note(format!("the object has {}", names.join(", ")))
-                .help("say which with `entry:` (and `type:` where the section doesn't say)"),
+            Diagnostic::error(
+                Code::BUNDLE_NOT_FOUND,
+                format!("it is not clear which program of the image `{}` means", program.name),
+            )
+            .note(format!("the object has {}", names.join(", ")))
+            .help("say which with `entry:` (and `type:` where the section doesn't say)"),
         ));
     };
     let mut globals = found.program.as_ref().map(|p| p.globals.clone()).unwrap_or_default();
     globals.extend(program.globals.clone());
-    let origin = ProgramOrigin::Image { repository: identity.clone(), version: image.version.clone().or_else(|| reference.tag.clone()), digest: image.pinned.digest };
+    let origin = ProgramOrigin::Image {
+        repository: identity.clone(),
+        version: image.version.clone().or_else(|| reference.tag.clone()),
+        digest: image.pinned.digest,
+    };
     let entry = chosen.function.clone();
-    Ok(PackProgram { name: program.name.clone(), entry, kind, globals, origin, object: descriptor, bytes: found.bytes.clone() })
+    Ok(PackProgram {
+        name: program.name.clone(),
+        entry,
+        kind,
+        globals,
+        origin,
+        object: descriptor,
+        bytes: found.bytes.clone(),
+    })
 }
 
 /// Fetches the images that programs come from, each by the digest that the lock knows or that its tag has now.
@@ -173,7 +209,13 @@ fn images(project: &Project, locked: bool, ui: &Ui) -> Result<Vec<(ProgramName, 
             used.insert(reference.to_string(), pinned.digest);
         }
         let pinned = Pinned { place: project.placed_at(&pinned.place), digest: pinned.digest };
-        let image = bundler::pull_image(&network, &pinned, &project.manifest.build.platforms, pick.as_ref(), &Limits::default())?;
+        let image = bundler::pull_image(
+            &network,
+            &pinned,
+            &project.manifest.build.platforms,
+            pick.as_ref(),
+            &Limits::default(),
+        )?;
         images.push((program.name.clone(), image));
     }
     drop(progress);
@@ -186,7 +228,9 @@ fn images(project: &Project, locked: bool, ui: &Ui) -> Result<Vec<(ProgramName, 
 /// `SOURCE_DATE_EPOCH`, or 1970: the time of the build says nothing about what was built.
 fn source_date_epoch() -> Result<i64> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(0) };
-    text.to_str().and_then(|t| t.parse().ok()).ok_or_else(|| Failure::usage("SOURCE_DATE_EPOCH is not a number of seconds", "unset it, or set it to seconds since 1970"))
+    text.to_str().and_then(|t| t.parse().ok()).ok_or_else(|| {
+        Failure::usage("SOURCE_DATE_EPOCH is not a number of seconds", "unset it, or set it to seconds since 1970")
+    })
 }
 
 fn last_path(project: &Project) -> PathBuf {
@@ -207,7 +251,11 @@ fn remember(project: &Project, last: &Last) -> Result<()> {
 pub(super) fn last(project: &Project) -> Result<Last> {
     let path = last_path(project);
     let missing = |cause: String| {
-        Failure::one(Diagnostic::error(Code::NOT_BUNDLED, format!("`{}` has not been bundled yet", project.manifest.name)).cause(cause).help("run `bpfkit bundle` first, or `bpfkit dev`"))
+        Failure::one(
+            Diagnostic::error(Code::NOT_BUNDLED, format!("`{}` has not been bundled yet", project.manifest.name))
+                .cause(cause)
+                .help("run `bpfkit bundle` first, or `bpfkit dev`"),
+        )
     };
     let text = fs::read_to_string(&path).map_err(|e| missing(format!("{}: {e}", path.display())))?;
     serde_json::from_str(&text).map_err(|e| missing(format!("{}: {e}", path.display())))

@@ -31,7 +31,11 @@ fn dev_key(project: &Project, ui: &Ui) -> Result<PrivateKey> {
     if !private.exists() {
         std::fs::create_dir_all(&project.target).map_err(|e| Failure::unreadable(&project.target, &e))?;
         let made = key::keygen(&prefix, &passphrase)?;
-        ui.say(&format!("made {} for this folder; the manifest's trust block names {}", made.private.display(), made.public.display()));
+        ui.say(&format!(
+            "made {} for this folder; the manifest's trust block names {}",
+            made.private.display(),
+            made.public.display()
+        ));
     }
     Ok(PrivateKey::read(&private, &passphrase)?)
 }

@@ -28,10 +28,20 @@ pub(super) fn run(args: &Explain, ui: &Ui) -> Result<Exit> {
         None => Code::all().collect(),
         Some(text) => vec![Code::find(text).ok_or_else(|| unknown(text))?],
     };
-    let explained = codes.iter().map(|c| Explained { code: c.as_str(), title: c.title(), explanation: c.explanation(), exit: c.exit() as u8 });
+    let explained = codes.iter().map(|c| Explained {
+        code: c.as_str(),
+        title: c.title(),
+        explanation: c.explanation(),
+        exit: c.exit() as u8,
+    });
     let json = Explanations { version: 1, codes: explained.collect() };
     ui.show(&json, || match (codes.as_slice(), &args.code) {
-        ([code], Some(_)) => format!("{code}: {}\n\n{}\n\nA command that ends with this exits with {}.\n", code.title(), code.explanation(), code.exit() as u8),
+        ([code], Some(_)) => format!(
+            "{code}: {}\n\n{}\n\nA command that ends with this exits with {}.\n",
+            code.title(),
+            code.explanation(),
+            code.exit() as u8
+        ),
         _ => codes.iter().map(|code| format!("{code}  {}\n", code.title())).collect(),
     })?;
     Ok(Exit::Done)

@@ -34,9 +34,18 @@ pub(super) fn run(args: &Init, global: &Global, ui: &Ui) -> Result<Exit> {
         (args.dir.join(".gitignore"), IGNORE.to_owned()),
     ];
     // Nothing is written if anything is in the way.
-    let there: Vec<_> = files.iter().filter(|(path, _)| path.exists()).filter(|(path, _)| !path.ends_with(".gitignore")).collect();
+    let there: Vec<_> =
+        files.iter().filter(|(path, _)| path.exists()).filter(|(path, _)| !path.ends_with(".gitignore")).collect();
     if !there.is_empty() {
-        return Err(Failure(there.iter().map(|(path, _)| Diagnostic::error(Code::EXISTS, format!("`{}` is there already", path.display())).help("choose another folder: `bpfkit init DIR`")).collect()));
+        return Err(Failure(
+            there
+                .iter()
+                .map(|(path, _)| {
+                    Diagnostic::error(Code::EXISTS, format!("`{}` is there already", path.display()))
+                        .help("choose another folder: `bpfkit init DIR`")
+                })
+                .collect(),
+        ));
     }
     let mut written = Vec::new();
     for (path, text) in &files {
@@ -54,13 +63,21 @@ pub(super) fn run(args: &Init, global: &Global, ui: &Ui) -> Result<Exit> {
 /// The set's name: as given, else the folder's with what names can't have replaced.
 fn name(args: &Init) -> Result<SetName> {
     if let Some(name) = &args.name {
-        return name.parse().map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "like `--name edge`"));
+        return name
+            .parse()
+            .map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "like `--name edge`"));
     }
-    let folder = std::path::absolute(&args.dir).ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().to_lowercase()));
-    let tame: String = folder.unwrap_or_default().chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect();
+    let folder =
+        std::path::absolute(&args.dir).ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().to_lowercase()));
+    let tame: String = folder
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+        .collect();
     let tame = tame.trim_start_matches(['-', '_']);
     let tame: String = if tame.is_empty() { "set".to_owned() } else { tame.chars().take(63).collect() };
-    tame.parse().map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "give it one: `--name edge`"))
+    tame.parse()
+        .map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "give it one: `--name edge`"))
 }
 
 /// Writes a file that isn't there; says whether it did.

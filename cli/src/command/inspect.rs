@@ -34,7 +34,12 @@ pub(super) fn run(args: &ReferenceArg, global: &Global, ui: &Ui) -> Result<Exit>
         None => last_pinned(&Project::open(global, ui)?)?.1,
     };
     let fetched = verify::fetch(&pinned)?;
-    let report = Report { version: 1, reference: fetched.pinned.to_string(), signatures: fetched.signatures.len(), config: &fetched.config };
+    let report = Report {
+        version: 1,
+        reference: fetched.pinned.to_string(),
+        signatures: fetched.signatures.len(),
+        config: &fetched.config,
+    };
     ui.show(&report, || human(&fetched))?;
     Ok(Exit::Done)
 }
@@ -57,7 +62,11 @@ fn human(fetched: &FetchedBundle) -> String {
         let _ = writeln!(out, "\n  {}{mode} on {}{netns}", chain.hook, interfaces.join(", "));
         let last = chain.programs.len().saturating_sub(1);
         for (index, link) in chain.programs.iter().enumerate() {
-            let goes_on = if index == last { String::new() } else { format!("  goes on after {}", link.proceed_on.describe(chain.hook)) };
+            let goes_on = if index == last {
+                String::new()
+            } else {
+                format!("  goes on after {}", link.proceed_on.describe(chain.hook))
+            };
             let _ = writeln!(out, "    {}. {}{goes_on}", index + 1, link.program);
         }
     }
@@ -70,9 +79,19 @@ fn human(fetched: &FetchedBundle) -> String {
 
 fn one(out: &mut String, program: &BundledProgram) {
     let _ = writeln!(out, "  program {} ({})", program.name, program.kind);
-    let _ = writeln!(out, "    object    {}, {} bytes, license \"{}\"", program.object.digest.short(), program.object.size, program.object.license);
+    let _ = writeln!(
+        out,
+        "    object    {}, {} bytes, license \"{}\"",
+        program.object.digest.short(),
+        program.object.size,
+        program.object.license
+    );
     if let Some(function) = program.object.programs.iter().find(|p| p.function == program.entry) {
-        let _ = writeln!(out, "    function  {} in {}, {} instructions", function.function, function.section, function.instructions);
+        let _ = writeln!(
+            out,
+            "    function  {} in {}, {} instructions",
+            function.function, function.section, function.instructions
+        );
     }
     let core = match program.object.core_relocations {
         0 => "none: it reads no kernel struct by name".to_owned(),
@@ -80,7 +99,11 @@ fn one(out: &mut String, program: &BundledProgram) {
     };
     let _ = writeln!(out, "    CO-RE     {core}");
     for map in program.object.maps.iter().filter(|m| !m.internal) {
-        let _ = writeln!(out, "    map       {} ({}, key {}, value {}, {} entries)", map.name, map.kind, map.key_size, map.value_size, map.max_entries);
+        let _ = writeln!(
+            out,
+            "    map       {} ({}, key {}, value {}, {} entries)",
+            map.name, map.kind, map.key_size, map.value_size, map.max_entries
+        );
     }
     for global in &program.object.globals {
         let value = program.globals.get(&global.name).map(|v| format!(" = {}", value(v))).unwrap_or_default();
@@ -105,6 +128,9 @@ fn value(value: &bpfkit_schemas::chain::GlobalValue) -> String {
         V::Bool(b) => b.to_string(),
         V::Text(text) => format!("\"{}\"", text.escape_default()),
         V::List(items) => format!("[{}]", items.iter().map(self::value).collect::<Vec<_>>().join(", ")),
-        V::Map(members) => format!("{{{}}}", members.iter().map(|(k, v)| format!("{k}: {}", self::value(v))).collect::<Vec<_>>().join(", ")),
+        V::Map(members) => format!(
+            "{{{}}}",
+            members.iter().map(|(k, v)| format!("{k}: {}", self::value(v))).collect::<Vec<_>>().join(", ")
+        ),
     }
 }

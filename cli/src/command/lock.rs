@@ -42,24 +42,37 @@ pub(super) fn read(project: &Project) -> Result<Lock> {
     let path = path(project);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock { version: VERSION, ..Lock::default() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Lock { version: VERSION, ..Lock::default() });
+        }
         Err(error) => return Err(Failure::unreadable(&path, &error)),
     };
     let lock: Lock = serde_json::from_str(&text).map_err(|error| {
         Failure::one(
-            Diagnostic::error(Code::UNREADABLE, format!("`{}` is not a lock file", path.display())).cause(error.to_string()).help("remove it, and build again without --locked"),
+            Diagnostic::error(Code::UNREADABLE, format!("`{}` is not a lock file", path.display()))
+                .cause(error.to_string())
+                .help("remove it, and build again without --locked"),
         )
     })?;
     if lock.version != VERSION {
         return Err(Failure::one(
-            Diagnostic::error(Code::UNREADABLE, format!("`{}` has version {}; this bpfkit reads {VERSION}", path.display(), lock.version)).help("remove it, and build again"),
+            Diagnostic::error(
+                Code::UNREADABLE,
+                format!("`{}` has version {}; this bpfkit reads {VERSION}", path.display(), lock.version),
+            )
+            .help("remove it, and build again"),
         ));
     }
     Ok(lock)
 }
 
 /// Keeps what the build uses in the lock, or refuses a change if `locked`.
-pub(super) fn keep_build(project: &Project, toolchain: Option<&Toolchain>, plan: &BuildPlan<'_>, locked: bool) -> Result<()> {
+pub(super) fn keep_build(
+    project: &Project,
+    toolchain: Option<&Toolchain>,
+    plan: &BuildPlan<'_>,
+    locked: bool,
+) -> Result<()> {
     let old = read(project)?;
     let new = Lock {
         version: VERSION,
@@ -99,7 +112,9 @@ fn write(project: &Project, old: &Lock, new: &Lock, locked: bool) -> Result<()> 
 }
 
 fn changed(path: &std::path::Path, old: &Lock, new: &Lock) -> Diagnostic {
-    let mut problem = Diagnostic::error(Code::LOCKED, format!("`{}` would change, and --locked forbids it", path.display())).help("run the same command without --locked, look at the change, and commit it");
+    let mut problem =
+        Diagnostic::error(Code::LOCKED, format!("`{}` would change, and --locked forbids it", path.display()))
+            .help("run the same command without --locked, look at the change, and commit it");
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
     if old.compiler != new.compiler {
         problem = problem.note(format!("the compiler is {}, not {}", shown(&new.compiler), shown(&old.compiler)));
@@ -108,7 +123,9 @@ fn changed(path: &std::path::Path, old: &Lock, new: &Lock) -> Diagnostic {
         for (name, digest) in new {
             match old.get(name) {
                 Some(was) if was == digest => {}
-                Some(was) => problem = problem.note(format!("{what} {name} is {}, not {}", digest.short(), was.short())),
+                Some(was) => {
+                    problem = problem.note(format!("{what} {name} is {}, not {}", digest.short(), was.short()))
+                }
                 None => problem = problem.note(format!("{what} {name} is not in it")),
             }
         }

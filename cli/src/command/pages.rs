@@ -30,11 +30,15 @@ pub(super) fn man(args: &Man, ui: &Ui) -> Result<Exit> {
     let command = Cli::command();
     let Some(dir) = &args.dir else {
         let mut text = Vec::new();
-        clap_mangen::Man::new(command).render(&mut text).map_err(|e| Failure::usage(format!("the manual page can't be made: {e}"), "report this as a bug"))?;
+        clap_mangen::Man::new(command)
+            .render(&mut text)
+            .map_err(|e| Failure::usage(format!("the manual page can't be made: {e}"), "report this as a bug"))?;
         ui.data(&String::from_utf8_lossy(&text));
         return Ok(Exit::Done);
     };
-    fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir)).map_err(|e| Failure::unreadable(dir, &e))?;
+    fs::create_dir_all(dir)
+        .and_then(|()| clap_mangen::generate_to(command, dir))
+        .map_err(|e| Failure::unreadable(dir, &e))?;
     ui.say(&format!("wrote the manual pages into `{}`", dir.display()));
     Ok(Exit::Done)
 }

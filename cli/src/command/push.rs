@@ -30,13 +30,18 @@ pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
     let (last, _) = last_pinned(&project)?;
     let repo = repo(args, &project)?;
-    let place = repo.join(project.manifest.name.as_str()).map_err(|e| Failure::usage(e.to_string(), "choose another name for the set"))?;
+    let place = repo
+        .join(project.manifest.name.as_str())
+        .map_err(|e| Failure::usage(e.to_string(), "choose another name for the set"))?;
     let layout = Layout::open(project.layout_dir())?;
 
     let progress = ui.progress("pushing");
     let (mut sent, mut before) = (0, 0);
     let pinned = bundler::push(&network(), &layout, &last.version, &project.placed_at(&place), &mut |event| {
-        let (PushEvent::Blob { sent: how, .. } | PushEvent::Manifest { sent: how, .. } | PushEvent::Referrer { sent: how, .. } | PushEvent::Tagged { sent: how, .. }) = &event;
+        let (PushEvent::Blob { sent: how, .. }
+        | PushEvent::Manifest { sent: how, .. }
+        | PushEvent::Referrer { sent: how, .. }
+        | PushEvent::Tagged { sent: how, .. }) = &event;
         match how {
             bundler::push::Sent::Now => sent += 1,
             bundler::push::Sent::Before => before += 1,
@@ -47,7 +52,13 @@ pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
     drop(progress);
     let reference = Reference { place, tag: Some(last.version), digest: Some(pinned.digest) };
     ui.say(&format!("pushed to {}: {sent} sent, {before} there before", reference.place));
-    let report = Report { version: 1, reference: reference.to_string(), digest: pinned.digest.to_string(), sent, there_before: before };
+    let report = Report {
+        version: 1,
+        reference: reference.to_string(),
+        digest: pinned.digest.to_string(),
+        sent,
+        there_before: before,
+    };
     ui.show(&report, || format!("{reference}\n"))?;
     Ok(Exit::Done)
 }
@@ -68,9 +79,13 @@ fn repo(args: &Push, project: &Project) -> Result<RepoUrl> {
     }
     match repos.as_slice() {
         [only] => Ok(only.url.clone()),
-        [] => Err(Failure::one(Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names no repo to push to").help("declare one under `repos:`"))),
+        [] => Err(Failure::one(
+            Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names no repo to push to")
+                .help("declare one under `repos:`"),
+        )),
         _ => Err(Failure::one(
-            Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names several repos").help(format!("say which: --to {}", names().collect::<Vec<_>>().join(" or --to "))),
+            Diagnostic::error(Code::SEVERAL_REPOS, "the manifest names several repos")
+                .help(format!("say which: --to {}", names().collect::<Vec<_>>().join(" or --to "))),
         )),
     }
 }
@@ -79,7 +94,9 @@ fn describe(event: &PushEvent) -> String {
     match event {
         PushEvent::Blob { digest, size, sent } => format!("{} blob {} ({size} bytes)", word(*sent), digest.short()),
         PushEvent::Manifest { digest, sent } => format!("{} manifest {}", word(*sent), digest.short()),
-        PushEvent::Referrer { digest, subject, sent } => format!("{} signature {} of {}", word(*sent), digest.short(), subject.short()),
+        PushEvent::Referrer { digest, subject, sent } => {
+            format!("{} signature {} of {}", word(*sent), digest.short(), subject.short())
+        }
         PushEvent::Tagged { tag, digest, sent, .. } => format!("{} tag {tag} = {}", word(*sent), digest.short()),
     }
 }

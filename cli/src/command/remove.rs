@@ -14,7 +14,9 @@ use crate::{
 pub(super) fn run(args: &Remove, global: &Global, ui: &Ui) -> Result<Exit> {
     apply::root()?;
     let set: SetName = match &args.name {
-        Some(name) => name.parse().map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "`bpfkit status` shows the sets of this host"))?,
+        Some(name) => name.parse().map_err(|e: bpfkit_schemas::names::BadName| {
+            Failure::usage(e.to_string(), "`bpfkit status` shows the sets of this host")
+        })?,
         None => Project::open(global, ui)?.manifest.name,
     };
     let (plan, outcome) = session::take_off(&set, Places::default())?;

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bpfkit_bundler::{self as bundler, key::PrivateKey, signature, statement::{Claims, PREDICATE_TYPE}};
+use bpfkit_bundler::{
+    self as bundler,
+    key::PrivateKey,
+    signature,
+    statement::{Claims, PREDICATE_TYPE},
+};
 use bpfkit_schemas::{code::Exit, reference::Pinned, trust::Role};
 use serde::Serialize;
 
@@ -36,8 +41,15 @@ pub(super) fn run(args: &Sign, global: &Global, ui: &Ui) -> Result<Exit> {
     let key = PrivateKey::read(&args.key, &passphrase)?;
     let report = sign(&key, args.role.into(), &pinned)?;
     ui.show(&report, || {
-        let programs = if report.programs == 1 { "1 program".to_owned() } else { format!("{} programs", report.programs) };
-        format!("signed {}:{} and its {programs} as {} with {}\n", report.repository, report.tag, report.role, args.key.display())
+        let programs =
+            if report.programs == 1 { "1 program".to_owned() } else { format!("{} programs", report.programs) };
+        format!(
+            "signed {}:{} and its {programs} as {} with {}\n",
+            report.repository,
+            report.tag,
+            report.role,
+            args.key.display()
+        )
     })?;
     Ok(Exit::Done)
 }

@@ -42,7 +42,9 @@ pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
 /// The set that was asked for, else the manifest's, else every set that is live.
 fn sets(args: &SetArg, global: &Global, ui: &Ui) -> Result<Vec<SetName>> {
     if let Some(name) = &args.name {
-        return Ok(vec![name.parse().map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "`bpfkit status` without a name shows all"))?]);
+        return Ok(vec![name.parse().map_err(|e: bpfkit_schemas::names::BadName| {
+            Failure::usage(e.to_string(), "`bpfkit status` without a name shows all")
+        })?]);
     }
     if global.file.exists() {
         return Ok(vec![Project::open(global, ui)?.manifest.name]);

@@ -33,6 +33,11 @@ fn keygen(args: &Keygen, ui: &Ui) -> Result<Exit> {
         public: made.public.display().to_string(),
         spki: made.key.spki_digest().to_string(),
     };
-    ui.show(&json, || format!("{}  private, encrypted: sign with it, keep it\n{}  public: name it in trust blocks\n", json.private, json.public))?;
+    ui.show(&json, || {
+        format!(
+            "{}  private, encrypted: sign with it, keep it\n{}  public: name it in trust blocks\n",
+            json.private, json.public
+        )
+    })?;
     Ok(Exit::Done)
 }

@@ -72,7 +72,8 @@ pub(super) fn by_reference(reference: &Reference, ui: &Ui) -> Result<(FetchedBun
         Place::Registry(name) => Some(name.clone()),
         Place::Layout(_) => None,
     };
-    let asked = Asked { set: fetched.config.set.clone(), repository, version: reference.tag.clone(), word: Word::Reference };
+    let asked =
+        Asked { set: fetched.config.set.clone(), repository, version: reference.tag.clone(), word: Word::Reference };
     Ok((fetched, asked))
 }
 
@@ -80,14 +81,22 @@ pub(super) fn by_reference(reference: &Reference, ui: &Ui) -> Result<(FetchedBun
 pub(super) fn of_project(project: &Project) -> Result<(FetchedBundle, Asked)> {
     let (last, pinned) = last_pinned(project)?;
     let manifest = &project.manifest;
-    let asked = Asked { set: manifest.name.clone(), repository: Some(manifest.repository()), version: Some(last.version), word: Word::Manifest };
+    let asked = Asked {
+        set: manifest.name.clone(),
+        repository: Some(manifest.repository()),
+        version: Some(last.version),
+        word: Word::Manifest,
+    };
     Ok((fetch(&pinned)?, asked))
 }
 
 /// Pulls a set for this machine.
 pub(super) fn fetch(pinned: &Pinned) -> Result<FetchedBundle> {
     let platform = host::platform().ok_or_else(|| {
-        Failure::one(Diagnostic::error(Code::BUNDLE_NOT_FOUND, "bpfkit doesn't know this machine's platform").help("it runs on linux/amd64 and linux/arm64"))
+        Failure::one(
+            Diagnostic::error(Code::BUNDLE_NOT_FOUND, "bpfkit doesn't know this machine's platform")
+                .help("it runs on linux/amd64 and linux/arm64"),
+        )
     })?;
     Ok(bundler::pull(&network(), pinned, platform, &Limits::default())?)
 }
@@ -105,7 +114,20 @@ pub(super) fn of_host(fetched: &FetchedBundle) -> Result<Policy> {
             let repository = fetched.config.repository.clone();
             let starter = starter_policy(&repository, None);
             let problems = NoPolicy { repository }.diagnose();
-            Err(Failure(problems.into_iter().map(|p| if p.help.is_some() { p } else { p.help(format!("a start for {}:\n{starter}", host::POLICY)) }).collect()))
+            Err(Failure(
+                problems
+                    .into_iter()
+                    .map(
+                        |p| {
+                            if p.help.is_some() {
+                                p
+                            } else {
+                                p.help(format!("a start for {}:\n{starter}", host::POLICY))
+                            }
+                        },
+                    )
+                    .collect(),
+            ))
         }
     }
 }
@@ -117,11 +139,20 @@ fn policy(block: &TrustBlock) -> Result<Policy> {
 /// "Signed by this key as author, for the repository that it says": what `verify --key` means.
 fn one_key(file: &Path, fetched: &FetchedBundle) -> Result<Policy> {
     let key = PublicKey::read(file)?;
-    let name = "key".parse().map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "report this as a bug"))?;
+    let name = "key"
+        .parse()
+        .map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "report this as a bug"))?;
     let quorum = Quorum { threshold: std::num::NonZeroUsize::MIN, from: vec![name] };
     let block = TrustBlock {
-        keys: [(quorum.from.first().cloned(), TrustedKey { pem: key.pem().to_owned(), not_after: None })].into_iter().filter_map(|(n, k)| Some((n?, k))).collect(),
-        image: [(fetched.config.repository.to_string(), Demands { roles: [(Role::Author, quorum)].into(), claims: Claims::default() })].into(),
+        keys: [(quorum.from.first().cloned(), TrustedKey { pem: key.pem().to_owned(), not_after: None })]
+            .into_iter()
+            .filter_map(|(n, k)| Some((n?, k)))
+            .collect(),
+        image: [(
+            fetched.config.repository.to_string(),
+            Demands { roles: [(Role::Author, quorum)].into(), claims: Claims::default() },
+        )]
+        .into(),
         ..TrustBlock::default()
     };
     // Programs that came from somebody else's image are that somebody's: this key may have signed them too.

@@ -22,7 +22,8 @@ pub(crate) fn render(problem: &Diagnostic, colour: bool) -> String {
             let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
             kind.span(label.span.range()).label(label.text.as_str())
         });
-        group = group.element(Snippet::source(source.text.as_str()).path(source.name.as_str()).annotations(annotations));
+        group =
+            group.element(Snippet::source(source.text.as_str()).path(source.name.as_str()).annotations(annotations));
     }
     for cause in &problem.causes {
         group = group.element(Level::NOTE.with_name("because").message(cause.as_str()));

@@ -114,17 +114,16 @@ impl Decode for DeclaredType {
     fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
         let scalar = cx.scalar(node, "a program type")?;
         let found = ProgramType::named(&scalar.text);
-        match found {
-            Some(kind) => Some(Self(kind)),
-            None => {
-                cx.report_at(
-                    Code::BAD_VALUE,
-                    format!("`{}` is not a program type, like `xdp` or `tc`", scalar.text),
-                    scalar.span,
-                    "here",
-                );
-                None
-            }
+        if let Some(kind) = found {
+            Some(Self(kind))
+        } else {
+            cx.report_at(
+                Code::BAD_VALUE,
+                format!("`{}` is not a program type, like `xdp` or `tc`", scalar.text),
+                scalar.span,
+                "here",
+            );
+            None
         }
     }
 }
@@ -152,17 +151,16 @@ scalar_schema!(HostText, "HostText", { "type": "string", "minLength": 1 });
 impl Decode for Count {
     fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
         let scalar = cx.scalar(node, "a number")?;
-        match number(&scalar.text).filter(|_| scalar.plain).and_then(|n| u32::try_from(n).ok()) {
-            Some(n) => Some(Self(n)),
-            None => {
-                cx.report_at(
-                    Code::BAD_VALUE,
-                    format!("`{}` is not a whole number from 0 to {}", scalar.text, u32::MAX),
-                    scalar.span,
-                    "here",
-                );
-                None
-            }
+        if let Some(n) = number(&scalar.text).filter(|_| scalar.plain).and_then(|n| u32::try_from(n).ok()) {
+            Some(Self(n))
+        } else {
+            cx.report_at(
+                Code::BAD_VALUE,
+                format!("`{}` is not a whole number from 0 to {}", scalar.text, u32::MAX),
+                scalar.span,
+                "here",
+            );
+            None
         }
     }
 }
@@ -171,17 +169,16 @@ scalar_schema!(Count, "Count", { "anyOf": [{ "type": "integer", "minimum": 0, "m
 impl Decode for Day {
     fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
         let scalar = cx.scalar(node, "a date")?;
-        match scalar.text.parse() {
-            Ok(day) => Some(Self(day)),
-            Err(_) => {
-                cx.report_at(
-                    Code::BAD_VALUE,
-                    format!("`{}` is not a date like 2027-06-01", scalar.text),
-                    scalar.span,
-                    "here",
-                );
-                None
-            }
+        if let Ok(day) = scalar.text.parse() {
+            Some(Self(day))
+        } else {
+            cx.report_at(
+                Code::BAD_VALUE,
+                format!("`{}` is not a date like 2027-06-01", scalar.text),
+                scalar.span,
+                "here",
+            );
+            None
         }
     }
 }

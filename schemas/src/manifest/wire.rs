@@ -264,7 +264,7 @@ record! {
     planned []
 }
 
-/// Scopes with their demands, or LinuxKit's short form: a list, "required, with all defaults".
+/// Scopes with their demands, or `LinuxKit`'s short form: a list, "required, with all defaults".
 #[derive(Clone, Debug)]
 pub enum Scopes {
     /// `[acme, …]`: one signature by any of the keys.
