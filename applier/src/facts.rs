@@ -51,11 +51,14 @@ impl Diagnose for FactsError {
     fn diagnose(&self) -> Vec<Diagnostic> {
         match self {
             Self::Misdescribed { why, .. } => {
-                let mut problem = Diagnostic::error(Code::OBJECT_MISDESCRIBED, self.to_string()).help("bundle it again with `bpfkit bundle`");
+                let mut problem = Diagnostic::error(Code::OBJECT_MISDESCRIBED, self.to_string())
+                    .help("bundle it again with `bpfkit bundle`");
                 problem.causes.extend(why.iter().map(|d| d.title.clone()));
                 vec![problem]
             }
-            Self::Template { source, .. } => vec![Diagnostic::error(Code::GLOBAL_TEMPLATE, self.to_string()).caused_by(source)],
+            Self::Template { source, .. } => {
+                vec![Diagnostic::error(Code::GLOBAL_TEMPLATE, self.to_string()).caused_by(source)]
+            }
         }
     }
 }
@@ -75,7 +78,9 @@ pub(crate) fn render_globals(
                 Ok(value) => {
                     values.insert(name.clone(), value);
                 }
-                Err(source) => problems.push(FactsError::Template { program: program.clone(), global: name.clone(), source }),
+                Err(source) => {
+                    problems.push(FactsError::Template { program: program.clone(), global: name.clone(), source })
+                }
             }
         }
         rendered.insert(program.clone(), values);
@@ -83,10 +88,16 @@ pub(crate) fn render_globals(
     if problems.is_empty() { Ok(rendered) } else { Err(problems) }
 }
 
-fn render(value: &GlobalValue, vars: &BTreeMap<String, String>, host: &HostFacts) -> Result<GlobalValue, TemplateError> {
+fn render(
+    value: &GlobalValue,
+    vars: &BTreeMap<String, String>,
+    host: &HostFacts,
+) -> Result<GlobalValue, TemplateError> {
     Ok(match value {
         GlobalValue::Text(text) if is_template(text) => GlobalValue::Text(render_host(text, vars, host)?),
-        GlobalValue::List(items) => GlobalValue::List(items.iter().map(|item| render(item, vars, host)).collect::<Result<_, _>>()?),
+        GlobalValue::List(items) => {
+            GlobalValue::List(items.iter().map(|item| render(item, vars, host)).collect::<Result<_, _>>()?)
+        }
         GlobalValue::Map(members) => {
             let members = members.iter().map(|(name, value)| Ok((name.clone(), render(value, vars, host)?)));
             GlobalValue::Map(members.collect::<Result<_, TemplateError>>()?)
@@ -96,7 +107,10 @@ fn render(value: &GlobalValue, vars: &BTreeMap<String, String>, host: &HostFacts
 }
 
 /// Every program of the bundle, its object held to its description. `globals` have host facts filled in.
-pub(crate) fn programs(bundle: &VerifiedBundle, globals: &BTreeMap<ProgramName, Globals>) -> Result<Vec<ProgramFacts>, Vec<FactsError>> {
+pub(crate) fn programs(
+    bundle: &VerifiedBundle,
+    globals: &BTreeMap<ProgramName, Globals>,
+) -> Result<Vec<ProgramFacts>, Vec<FactsError>> {
     let none = Globals::new();
     let mut problems = Vec::new();
     let mut facts = Vec::new();
@@ -150,8 +164,14 @@ fn map_facts(map: &MapDescriptor, object: &Object, descriptor: &ObjectDescriptor
     let layout = map.internal.then(|| {
         let variables: Vec<_> = descriptor.globals.iter().filter(|g| g.section == map.name).collect();
         let set: Vec<_> = variables.iter().filter_map(|v| globals.get(&v.name).map(|value| (&v.name, value))).collect();
-        let offsets: Vec<_> = object.globals().iter().map(|g| (&g.name, g.offset)).filter(|(name, _)| variables.iter().any(|v| &v.name == *name)).collect();
-        let image = object.maps().iter().find(|m| m.name == map.name).and_then(|m| m.initial.as_deref()).unwrap_or_default();
+        let offsets: Vec<_> = object
+            .globals()
+            .iter()
+            .map(|g| (&g.name, g.offset))
+            .filter(|(name, _)| variables.iter().any(|v| &v.name == *name))
+            .collect();
+        let image =
+            object.maps().iter().find(|m| m.name == map.name).and_then(|m| m.initial.as_deref()).unwrap_or_default();
         let mut hash = Sha256::new();
         hash.update(serde_json::to_vec(&(&variables, &offsets, &set)).unwrap_or_default());
         hash.update(image);

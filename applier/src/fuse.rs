@@ -34,6 +34,7 @@
 
 mod chain;
 mod component;
+mod entries;
 mod license;
 mod linker;
 mod problem;
@@ -48,6 +49,7 @@ use bpfkit_schemas::{
 
 pub use chain::FusedChain;
 pub use component::{Component, ComponentMap, License, MapLoad, SourceLine};
+pub use entries::Entries;
 pub use linker::Linker;
 pub use problem::FuseProblem;
 

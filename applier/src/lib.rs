@@ -26,7 +26,7 @@ pub mod model;
 pub mod plan;
 mod policy;
 pub mod record;
+mod report;
 pub mod session;
 pub mod status;
-mod report;
 pub mod trust;

@@ -300,7 +300,9 @@ impl MapShape {
         };
         let layout = match (self.layout, wanted.layout) {
             // A live map of global data tells the first four bytes of the digest, by its name.
-            (Some(live), Some(wanted)) if key.is_data() => live.as_bytes().first_chunk::<4>() == wanted.as_bytes().first_chunk(),
+            (Some(live), Some(wanted)) if key.is_data() => {
+                live.as_bytes().first_chunk::<4>() == wanted.as_bytes().first_chunk()
+            }
             (Some(live), Some(wanted)) => live == wanted,
             _ => !key.is_data(),
         };

@@ -117,7 +117,12 @@ pub struct Session {
 
 impl Session {
     /// Takes a trusted bundle and what is declared about it. Reads the kernel's BTF; changes nothing.
-    pub fn new(bundle: VerifiedBundle, declared: Declared, facts: HostFacts, places: Places) -> Result<Self, SessionError> {
+    pub fn new(
+        bundle: VerifiedBundle,
+        declared: Declared,
+        facts: HostFacts,
+        places: Places,
+    ) -> Result<Self, SessionError> {
         let globals = facts::render_globals(&declared.globals, &declared.vars, &facts).map_err(SessionError::Facts)?;
         let programs = facts::programs(&bundle, &globals).map_err(SessionError::Facts)?;
         let btf = kernel::kernel_btf()?;
@@ -129,7 +134,17 @@ impl Session {
             version: Some(bundle.config().version.clone()),
             signers: grounds.clone(),
         };
-        Ok(Self { set, linker: Linker::new(bundle, globals, btf), declared, programs, facts, kernel_btf, origin, grounds, places })
+        Ok(Self {
+            set,
+            linker: Linker::new(bundle, globals, btf),
+            declared,
+            programs,
+            facts,
+            kernel_btf,
+            origin,
+            grounds,
+            places,
+        })
     }
 
     /// The set.

@@ -36,7 +36,8 @@ enum Event {
     Disturb(usize, usize),
 }
 
-const POINTS: [&str; 6] = ["xdp eth0", "xdp eth1", "tc/ingress eth0", "tc/egress eth0", "tc/ingress eth1", "tc/ingress eth2^/run/netns/a"];
+const POINTS: [&str; 6] =
+    ["xdp eth0", "xdp eth1", "tc/ingress eth0", "tc/egress eth0", "tc/ingress eth1", "tc/ingress eth2^/run/netns/a"];
 
 fn wish() -> impl Strategy<Value = Wish> {
     let chain = |point: &'static str| {
@@ -155,7 +156,9 @@ fn disturb(world: &mut World, kind: usize, which: usize) {
 /// What packets meet at each hook of ours: the program that runs.
 fn running(live: &LiveState) -> BTreeMap<HookPoint, ProgramId> {
     let ours = live.points.iter().filter_map(|(point, at)| Some((*point, at.ours.as_ref()?)));
-    ours.filter(|(_, ours)| ours.attachment == Attachment::Attached).map(|(point, ours)| (point, ours.program)).collect()
+    ours.filter(|(_, ours)| ours.attachment == Attachment::Attached)
+        .map(|(point, ours)| (point, ours.program))
+        .collect()
 }
 
 fn pins(live: &LiveState) -> BTreeMap<MapKey, MapId> {
@@ -205,7 +208,8 @@ fn assert_mentions_only_inputs(plan: &Plan, desired: &Desired, live: &LiveState)
             assert_eq!(*chain, desired.chains[&hook.point].record);
         }
     }
-    let known: BTreeSet<_> = live.maps.values().chain(ours.iter().flat_map(|ours| ours.maps.values())).map(|map| map.id).collect();
+    let known: BTreeSet<_> =
+        live.maps.values().chain(ours.iter().flat_map(|ours| ours.maps.values())).map(|map| map.id).collect();
     for map in &plan.maps {
         if let MapSource::Reuse(id) = map.source {
             assert!(known.contains(&id));

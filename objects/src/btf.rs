@@ -22,11 +22,13 @@ pub mod ext;
 mod layout;
 mod parse;
 mod render;
+mod subset;
 
 use std::{fmt, sync::OnceLock};
 
 pub use ext::BtfExt;
 pub use parse::BtfError;
+pub use subset::Subset;
 
 /// The longest way through modifiers, typedefs, arrays and members.
 pub const MAX_DEPTH: u32 = 64;

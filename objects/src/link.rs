@@ -26,6 +26,7 @@ use bpfkit_schemas::{
 };
 
 pub use known::{is_gpl_compatible, is_gpl_only};
+pub use maps::special;
 pub use problem::LinkProblem;
 
 use crate::{btf::Btf, core_relo::CoreKind, elf::Object, insn::Insn};

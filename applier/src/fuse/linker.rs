@@ -49,6 +49,11 @@ impl Linker {
         Self { bundle: None, globals, kernel_btf: Vec::new(), types: OnceCell::new(), linked }
     }
 
+    /// The programs of the bundle, in its order.
+    pub(super) fn programs(&self) -> impl Iterator<Item = &ProgramName> {
+        self.bundle.iter().flat_map(|bundle| &bundle.config().programs).map(|program| &program.name)
+    }
+
     fn program(&self, name: &ProgramName) -> Option<(&BundledProgram, &Arc<[u8]>)> {
         self.bundle.as_ref()?.program(name)
     }
@@ -106,7 +111,7 @@ impl Linker {
         })
     }
 
-    fn object(&self, program: &ProgramName) -> Result<Object, Vec<FuseProblem>> {
+    pub(super) fn object(&self, program: &ProgramName) -> Result<Object, Vec<FuseProblem>> {
         let Some((bundled, bytes)) = self.program(program) else {
             let why = "the bundle doesn't hold it".to_owned();
             return Err(vec![FuseProblem::NoProgram { program: program.clone(), why }]);

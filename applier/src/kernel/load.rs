@@ -120,6 +120,7 @@ fn frozen(name: &str, flags: u32, value: &[u8]) -> io::Result<Map> {
         max_entries: 1,
         flags,
         name,
+        entries: None,
     })?;
     sys::array_update(&map, 0, value)?;
     sys::map_freeze(&map)?;

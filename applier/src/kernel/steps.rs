@@ -18,11 +18,11 @@ use super::{
     load::{self, Loaded},
     netns::Netns,
     observe::{self, tcx_attach_type},
-    sys::{self, Link, LinkSpec, Map, MapSpec, Object, Program},
+    sys::{self, EntryTypes, Link, LinkSpec, Map, MapSpec, Object, Program},
 };
 use crate::{
     execute::Kernel,
-    fuse::Linker,
+    fuse::{Entries, Linker},
     live::{HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, Owner, ProgramId, Record, Revision},
 };
 
@@ -73,15 +73,17 @@ impl Kernel for LinuxKernel {
             Some(layout) if key.is_data() => data_map::name(key.name(), layout),
             _ => key.name().to_owned(),
         };
-        let map = sys::map_create(&MapSpec {
+        let spec = MapSpec {
             map_type: shape.map_type,
             key_size: shape.key_size,
             value_size: shape.value_size,
             max_entries: shape.max_entries,
             flags: shape.flags,
             name: &name,
-        })
-        .map_err(failed)?;
+            entries: None,
+        };
+        let types = bundle.entries(key, shape).map_err(|problems| unfusable(key, problems))?;
+        let map = typed_map(&spec, types).map_err(failed)?;
         if let (true, MapKey::Private(program, section)) = (key.is_data(), key) {
             let image = bundle.image(program, section).map_err(|problems| unfusable(key, problems))?;
             let image = image.ok_or_else(|| failed(io::Error::other("the object has no such section")))?;
@@ -265,6 +267,19 @@ impl LinuxKernel {
             Owner::Foreign(None) => format!("program `{name}`, id {}", other.id),
         })
     }
+}
+
+/// Creates a map with the types of its entries, where they are known.
+///
+/// A kernel that refuses the types (it is older than a kind among them, or a Rust name is no C identifier)
+/// makes the map without, as libbpf does: they are for people who look at the map. Values with locks or
+/// timers need theirs, and then the kernel's refusal stands.
+fn typed_map(spec: &MapSpec<'_>, types: Option<Entries>) -> io::Result<Map> {
+    let Some(Entries { btf, key, value, special }) = types else { return sys::map_create(spec) };
+    let typed = sys::btf_load(&btf).and_then(|types| {
+        sys::map_create(&MapSpec { entries: Some(EntryTypes { types: &types, key, value }), ..spec.clone() })
+    });
+    if special { typed } else { typed.or_else(|_| sys::map_create(spec)) }
 }
 
 fn link_spec(interface: &Interface, hook: Hook, mode: Mode, expect: Option<Revision>) -> LinkSpec {

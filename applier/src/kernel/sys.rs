@@ -31,6 +31,10 @@ pub(crate) struct Program(OwnedFd);
 #[derive(Debug)]
 pub(crate) struct Link(OwnedFd);
 
+/// A descriptor that is known to be BTF.
+#[derive(Debug)]
+pub(crate) struct Types(OwnedFd);
+
 /// What was pinned under some name.
 #[derive(Debug)]
 pub(crate) enum Object {
@@ -48,7 +52,7 @@ macro_rules! descriptors {
         }
     )*};
 }
-descriptors!(Map, Program, Link);
+descriptors!(Map, Program, Link, Types);
 
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
@@ -74,7 +78,7 @@ pub(crate) const F_BEFORE: u32 = 1 << 3;
 const F_REPLACE: u32 = 1 << 2;
 
 /// What `MAP_CREATE` is asked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct MapSpec<'a> {
     /// `enum bpf_map_type`.
     pub(crate) map_type: u32,
@@ -88,6 +92,29 @@ pub(crate) struct MapSpec<'a> {
     pub(crate) flags: u32,
     /// At most 15 bytes are kept.
     pub(crate) name: &'a str,
+    /// What its entries are, for those who look at it; without, they are bytes.
+    pub(crate) entries: Option<EntryTypes<'a>>,
+}
+
+/// The types of a map's entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryTypes<'a> {
+    /// The BTF.
+    pub(crate) types: &'a Types,
+    /// The key's number in it, 0 for a map without keys.
+    pub(crate) key: u32,
+    /// The value's.
+    pub(crate) value: u32,
+}
+
+/// `BPF_BTF_LOAD` (Linux 4.18): the kernel checks the types and keeps them.
+///
+/// Where the attribute ends in padding, Linux 6.4 and later write the length of the log.
+pub(crate) fn btf_load(bytes: &[u8]) -> io::Result<Types> {
+    let mut attr = attr::BtfLoad { btf: address(bytes), btf_size: length(bytes.len())?, ..attr::BtfLoad::default() };
+    // SAFETY: the attribute of BTF_LOAD; the kernel reads `btf_size` bytes of a slice that
+    // has them, and writes no log, as there is no buffer. The descriptor is new.
+    unsafe { bpf_fd(Command::BtfLoad, &mut attr) }.map(Types)
 }
 
 /// `BPF_MAP_CREATE`.
@@ -99,6 +126,9 @@ pub(crate) fn map_create(spec: &MapSpec<'_>) -> io::Result<Map> {
         max_entries: spec.max_entries,
         map_flags: spec.flags,
         map_name: object_name(spec.name),
+        btf_fd: spec.entries.map_or(0, |entries| raw(entries.types)),
+        btf_key_type_id: spec.entries.map_or(0, |entries| entries.key),
+        btf_value_type_id: spec.entries.map_or(0, |entries| entries.value),
         ..attr::MapCreate::default()
     };
     // SAFETY: the attribute of MAP_CREATE; it holds no pointer, and the descriptor

@@ -242,7 +242,15 @@ fn counters_survive_a_replace() {
     let name: ProgramName = "guard".parse().unwrap();
     let key = MapKey::Private(name, "counts".to_owned());
     let shape = MapShape { map_type: 2, key_size: 4, value_size: 8, max_entries: 1, flags: 0, layout: None };
-    let spec = sys::MapSpec { map_type: 2, key_size: 4, value_size: 8, max_entries: 1, flags: 0, name: "counts" };
+    let spec = sys::MapSpec {
+        map_type: 2,
+        key_size: 4,
+        value_size: 8,
+        max_entries: 1,
+        flags: 0,
+        name: "counts",
+        entries: None,
+    };
     let map = sys::map_create(&spec).unwrap();
     wire.kernel.directory.pin(&map, &wire.kernel.directory.map(&key)).unwrap();
 

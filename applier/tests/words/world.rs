@@ -102,8 +102,7 @@ impl World {
     /// Like `want`, with programs that are in no chain.
     pub(crate) fn want_with(&self, text: &str, unchained: &str) -> Result<Desired, DesiredError> {
         let mut programs: BTreeMap<ProgramName, ProgramFacts> = BTreeMap::new();
-        let chains: Vec<Chain> =
-            split(text, ';').into_iter().map(|chain| self.chain(chain, &mut programs)).collect();
+        let chains: Vec<Chain> = split(text, ';').into_iter().map(|chain| self.chain(chain, &mut programs)).collect();
         for program in unchained.split_whitespace() {
             let facts = self.program(Hook::Xdp, program).0;
             programs.entry(facts.name.clone()).or_insert(facts);

@@ -103,7 +103,8 @@ fn shape(btf: &Btf, roots: impl Iterator<Item = TypeId>, text: &mut String) {
     }
 }
 
-fn special(btf: &Btf, roots: impl Iterator<Item = TypeId>) -> Vec<String> {
+/// What in the types the kernel must know by BTF, ascending: `bpf_spin_lock`, `bpf_timer`, `kptr`.
+pub fn special(btf: &Btf, roots: impl Iterator<Item = TypeId>) -> Vec<String> {
     let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
     let mut todo: Vec<_> = roots.collect();
     while let Some(id) = todo.pop() {

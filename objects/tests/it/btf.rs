@@ -1,6 +1,8 @@
 //! BTF that nobody's compiler wrote.
 
-use bpfkit_objects::btf::{Btf, BtfError, TypeId, essential_name};
+use std::fmt::Write as _;
+
+use bpfkit_objects::btf::{Btf, BtfError, Kind, TypeId, essential_name};
 
 const INT: u32 = 1;
 const PTR: u32 = 2;
@@ -119,4 +121,80 @@ fn flavours_are_told_as_libbpf_tells_them() {
     ] {
         assert_eq!(essential_name(name), essential, "{name}");
     }
+}
+
+/// Both types as C, with what is inside, so that two BTFs can be compared by what they mean.
+fn meaning(btf: &Btf, id: TypeId, depth: u32) -> String {
+    let mut text = format!("{} {:?} {:?}", btf.c_type(id), btf.size(id), btf.align(id));
+    let resolved = btf.resolved(id);
+    if depth > 0 {
+        for member in resolved.composite().iter().flat_map(|composite| &composite.members) {
+            let inner = meaning(btf, member.ty, depth - 1);
+            let _ = write!(text, "; {} {}:{} {{{inner}}}", btf.str(member.name), member.bit_offset, member.bits);
+        }
+        for value in resolved.any_enum().iter().flat_map(|any| &any.values) {
+            let _ = write!(text, "; {} = {}", btf.str(value.name), value.value);
+        }
+        if let Kind::Ptr(to) = resolved {
+            let _ = write!(text, "; -> {{{}}}", meaning(btf, *to, depth - 1));
+        }
+    }
+    text
+}
+
+#[test]
+fn a_subset_means_what_the_whole_means_and_holds_nothing_else() {
+    let path = crate::common::compile_text(
+        "subset",
+        r#"
+        #include <linux/bpf.h>
+        #include <bpf/bpf_helpers.h>
+        enum wide { LOW = -1, HIGH = 1ULL << 40 };
+        enum small { NONE, SOME = 7 };
+        struct list { struct list *next; int (*call)(struct list *, const char *name); };
+        typedef struct {
+            enum wide wide; enum small small; unsigned flags : 3, rest : 29; _Bool on; char text[12];
+            union { __u64 number; __u8 bytes[8]; }; const volatile struct list *list; struct undeclared *far; double d;
+        } entry;
+        struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, entry); } map SEC(".maps");
+        int counter;
+        SEC("xdp") int run(void *ctx) { __u32 k = 0; counter++; return bpf_map_lookup_elem(&map, &k) ? 1 : 2; }
+        char LICENSE[] SEC("license") = "GPL";
+        "#,
+    );
+    let object = crate::common::object(&path);
+    let map = object.maps().iter().find(|map| map.name == "map").unwrap();
+    let roots = [map.key.unwrap(), map.value.unwrap()];
+    let subset = object.btf().subset(&roots).unwrap();
+    let small = Btf::parse(&subset.bytes).unwrap();
+    for (old, new) in roots.into_iter().zip(&subset.roots) {
+        assert_eq!(meaning(&small, *new, 4), meaning(object.btf(), old, 4));
+    }
+    assert!(small.types().len() < object.btf().types().len());
+    assert!(small.iter().all(|(_, ty)| !matches!(ty.kind.word(), "func" | "var" | "datasec" | "decl_tag")));
+    assert_eq!(object.btf().subset(&roots), Some(subset), "the same types give the same bytes");
+}
+
+#[test]
+fn a_subset_of_void_is_empty_and_of_a_stranger_void() {
+    let whole = Btf::parse(&btf(&[1, INT << 24, 4, 32])).unwrap();
+    let subset = whole.subset(&[TypeId::VOID, TypeId(77), TypeId(1), TypeId(1)]).unwrap();
+    assert_eq!(subset.roots, [TypeId(0), TypeId(0), TypeId(1), TypeId(1)]);
+    assert_eq!(Btf::parse(&subset.bytes).unwrap().name(TypeId(1)), "a");
+}
+
+#[test]
+fn names_that_share_their_bytes_do_not_make_a_subset_explode() {
+    // One string of 64 KiB, and an enum with a name at each of its bytes: 2 GiB, if each were written out.
+    let count = 0x1_0000;
+    let mut types = vec![0, 6 << 24 | (count - 1), 4];
+    types.extend((1..count).flat_map(|at| [at, at]));
+    let types = words(&types);
+    let len = u32::try_from(types.len()).unwrap();
+    let mut bytes = words(&[0x0001_eb9f, 24, 0, len, len, count + 1]);
+    bytes.extend(types);
+    bytes.push(0);
+    bytes.extend(vec![b'a'; usize::try_from(count).unwrap() - 1]);
+    bytes.push(0);
+    assert_eq!(Btf::parse(&bytes).unwrap().subset(&[TypeId(1)]), None);
 }

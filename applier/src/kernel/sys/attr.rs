@@ -19,6 +19,7 @@ pub(super) enum Command {
     MapGetFdById = 14,
     ObjGetInfoByFd = 15,
     ProgQuery = 16,
+    BtfLoad = 18,
     MapFreeze = 22,
     LinkCreate = 28,
     LinkUpdate = 29,
@@ -28,7 +29,7 @@ pub(super) enum Command {
     ProgBindMap = 35,
 }
 
-/// `BPF_MAP_CREATE`, up to `map_name`.
+/// `BPF_MAP_CREATE`, up to `btf_value_type_id`.
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct MapCreate {
@@ -40,6 +41,22 @@ pub(super) struct MapCreate {
     pub(super) inner_map_fd: u32,
     pub(super) numa_node: u32,
     pub(super) map_name: [u8; 16],
+    pub(super) map_ifindex: u32,
+    pub(super) btf_fd: u32,
+    pub(super) btf_key_type_id: u32,
+    pub(super) btf_value_type_id: u32,
+}
+
+/// `BPF_BTF_LOAD`, up to `btf_log_level`.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct BtfLoad {
+    pub(super) btf: u64,
+    pub(super) btf_log_buf: u64,
+    pub(super) btf_size: u32,
+    pub(super) btf_log_size: u32,
+    pub(super) btf_log_level: u32,
+    pub(super) pad: u32,
 }
 
 /// `BPF_MAP_*_ELEM`.
