@@ -56,7 +56,7 @@ pub(crate) struct Global {
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Colour {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless the environment says `NO_COLOR`
     Auto,
     /// Always
     Always,
@@ -165,7 +165,7 @@ pub(crate) struct Sign {
 /// Where a passphrase comes from.
 #[derive(Args, Debug)]
 pub(crate) struct PassphraseArg {
-    /// Read the passphrase from this file descriptor [else: BPFKIT_PASSWORD, a systemd credential
+    /// Read the passphrase from this file descriptor [else: `BPFKIT_PASSWORD`, a systemd credential
     /// `bpfkit.password`, or a prompt on the terminal]
     #[arg(long, value_name = "N")]
     pub(crate) password_fd: Option<i32>,

@@ -46,8 +46,8 @@ pub(crate) fn run(cli: &Cli, ui: &Ui) -> Result<Exit> {
         Verb::Remove(args) => remove::run(args, global, ui),
         Verb::Trust(args) => trust::run(args, ui),
         Verb::Explain(args) => explain::run(args, ui),
-        Verb::Schema(args) => pages::schema(args, ui),
-        Verb::Completions(args) => pages::completions(args, ui),
+        Verb::Schema(args) => Ok(pages::schema(args)),
+        Verb::Completions(args) => Ok(pages::completions(args)),
         Verb::Man(args) => pages::man(args, ui),
     }
 }

@@ -43,7 +43,7 @@ impl Ui {
     }
 
     /// Prints data. A closed pipe (`bpfkit … | head`) ends the output, not the command.
-    pub(crate) fn data(&self, text: &str) {
+    pub(crate) fn data(text: &str) {
         let mut out = anstream::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
@@ -51,13 +51,13 @@ impl Ui {
     /// Prints data in its JSON form if that was asked for, else its human form.
     pub(crate) fn show<T: Serialize>(&self, json: &T, human: impl FnOnce() -> String) -> Result<()> {
         if !self.json {
-            self.data(&human());
+            Self::data(&view::tame(&human()));
             return Ok(());
         }
         let mut text = serde_json::to_string_pretty(json)
             .map_err(|e| Failure::usage(format!("the output can't be written as JSON: {e}"), "report this as a bug"))?;
         text.push('\n');
-        self.data(&text);
+        Self::data(&text);
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl Ui {
     }
 
     /// Passes another program's words on, as they are.
-    pub(crate) fn pass_on(&self, bytes: &[u8]) {
+    pub(crate) fn pass_on(bytes: &[u8]) {
         let _ = anstream::stderr().write_all(bytes);
     }
 
@@ -91,15 +91,15 @@ impl Ui {
             text.push('\n');
             if shown.iter().all(|p| p.severity == Severity::Warning) {
                 // Warnings beside data must not break the one JSON value on stdout.
-                self.pass_on(text.as_bytes());
+                Self::pass_on(text.as_bytes());
             } else {
-                self.data(&text);
+                Self::data(&text);
             }
             return;
         }
         let colour = self.has_colour();
         for problem in shown {
-            self.pass_on(view::diagnostic::render(problem, colour).as_bytes());
+            Self::pass_on(view::diagnostic::render(problem, colour).as_bytes());
         }
     }
 

@@ -3,6 +3,8 @@
 //! Pure. The crates that know the facts fill these in. A shape changes only by fields
 //! that are added; anything else raises [`VERSION`].
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -221,6 +223,176 @@ pub struct PlaceReport {
     pub text: String,
 }
 
+/// `init --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct InitReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set's name.
+    pub set: String,
+    /// The files that were written.
+    pub files: Vec<String>,
+}
+
+/// `check --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct CheckReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set's name.
+    pub set: String,
+    /// How many programs it has.
+    pub programs: usize,
+    /// How many chains.
+    pub chains: usize,
+    /// What it is built for.
+    pub platforms: Vec<String>,
+}
+
+/// `build --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct BuildReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The objects, in the manifest's order.
+    pub objects: Vec<ObjectReport>,
+}
+
+/// One object of a build.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct ObjectReport {
+    /// The program.
+    pub program: String,
+    /// What it is for.
+    pub platform: String,
+    /// Where it is.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub digest: String,
+    /// Whether this run made it.
+    pub made: bool,
+    /// The program's own instructions, 8 bytes each.
+    pub instructions: u32,
+    /// The object's CO-RE relocations.
+    pub core_relocations: u32,
+}
+
+/// `bundle --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct BundleReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set by tag and digest.
+    pub reference: String,
+    /// The tag.
+    pub tag: String,
+    /// The digest of the set's index.
+    pub digest: String,
+    /// The digest of each program's image index, by program.
+    pub programs: BTreeMap<String, String>,
+}
+
+/// `sign --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct SignReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set, by digest.
+    pub reference: String,
+    /// The repository that is bound.
+    pub repository: String,
+    /// The version that is bound.
+    pub tag: String,
+    /// The role that is claimed.
+    pub role: String,
+    /// SHA-256 of the key's `SubjectPublicKeyInfo`.
+    pub key: String,
+    /// How many programs the set has.
+    pub programs: usize,
+    /// Every manifest and index that was signed.
+    pub signed: Vec<String>,
+}
+
+/// `push --json`, `pull --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct TransferReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set where it is now.
+    pub reference: String,
+    /// The digest of the set's index.
+    pub digest: String,
+    /// How many blobs, manifests, signatures and tags were sent.
+    pub sent: usize,
+    /// How many were there before.
+    pub there_before: usize,
+}
+
+/// `verify --json`, where a set is trusted; where it isn't, problems are printed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct VerifyReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set, by digest.
+    pub reference: String,
+    /// The repository that it belongs to.
+    pub repository: String,
+    /// Its version.
+    pub tag: String,
+    /// Why it is believed, one line each.
+    pub grounds: Vec<String>,
+    /// The last day (UTC) on which that holds; none where no day is set.
+    pub until: Option<String>,
+}
+
+/// `inspect --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct InspectReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set, by digest.
+    pub reference: String,
+    /// How many signatures hang on it, unchecked.
+    pub signatures: usize,
+    /// The set bundle's config, as it is in the bundle.
+    pub config: serde_json::Value,
+}
+
+/// `trust keygen --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct KeygenReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The private key's file.
+    pub private: String,
+    /// The public key's file.
+    pub public: String,
+    /// SHA-256 of the key's `SubjectPublicKeyInfo`.
+    pub spki: String,
+}
+
+/// `explain --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct ExplainReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The code that was asked for, or all.
+    pub codes: Vec<CodeReport>,
+}
+
+/// One error code.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct CodeReport {
+    /// The code.
+    pub code: String,
+    /// One line.
+    pub title: String,
+    /// The long form.
+    pub explanation: String,
+    /// The exit code of a command that ends with it.
+    pub exit: u8,
+}
+
 impl ProblemsReport {
     /// The JSON form of problems.
     pub fn of<'a>(problems: impl IntoIterator<Item = &'a Diagnostic>) -> Self {
@@ -258,6 +430,16 @@ pub fn json_schema() -> String {
     generator.subschema_for::<PlanReport>();
     generator.subschema_for::<SetsReport>();
     generator.subschema_for::<ProblemsReport>();
+    generator.subschema_for::<InitReport>();
+    generator.subschema_for::<CheckReport>();
+    generator.subschema_for::<BuildReport>();
+    generator.subschema_for::<BundleReport>();
+    generator.subschema_for::<SignReport>();
+    generator.subschema_for::<TransferReport>();
+    generator.subschema_for::<VerifyReport>();
+    generator.subschema_for::<InspectReport>();
+    generator.subschema_for::<KeygenReport>();
+    generator.subschema_for::<ExplainReport>();
     let definitions = generator.take_definitions(true);
     let schema = serde_json::json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -3,9 +3,11 @@
 use std::{num::NonZeroUsize, sync::Mutex, time::Instant};
 
 use bpfkit_compiler_driver as compiler;
-use bpfkit_schemas::code::Exit;
+use bpfkit_schemas::{
+    code::Exit,
+    report::{BuildReport, ObjectReport, VERSION},
+};
 use compiler::{Built, Event, Request, Toolchain};
-use serde::Serialize;
 
 use super::lock;
 use crate::{
@@ -13,30 +15,14 @@ use crate::{
     failure::Result,
     project::Project,
     ui::Ui,
+    view,
 };
-
-#[derive(Serialize)]
-struct Report {
-    version: u32,
-    objects: Vec<Object>,
-}
-
-#[derive(Serialize)]
-struct Object {
-    program: String,
-    platform: String,
-    path: String,
-    digest: String,
-    made: bool,
-    instructions: u32,
-    core_relocations: u32,
-}
 
 pub(super) fn run(args: &Build, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
     let built = objects(&project, args, ui)?;
-    let report = Report { version: 1, objects: built.iter().map(object).collect() };
-    ui.show(&report, || report.objects.iter().map(|o| format!("{}\n", o.path)).collect())?;
+    let report = BuildReport { version: VERSION, objects: built.iter().map(object).collect() };
+    ui.show(&report, || view::lines(report.objects.iter().map(|o| &o.path)))?;
     Ok(Exit::Done)
 }
 
@@ -71,7 +57,7 @@ pub(super) fn objects(project: &Project, args: &Build, ui: &Ui) -> Result<Vec<Bu
                 progress.say(format!("compiling {program} for {platform}"));
                 progress.suspend(|| ui.detail(&format!("compiling {program} for {platform}")));
             }
-            Event::Said { bytes, .. } => progress.suspend(|| ui.pass_on(bytes)),
+            Event::Said { bytes, .. } => progress.suspend(|| Ui::pass_on(bytes)),
             Event::Finished { .. } => {}
         }
     })?;
@@ -90,9 +76,9 @@ pub(super) fn objects(project: &Project, args: &Build, ui: &Ui) -> Result<Vec<Bu
     Ok(built)
 }
 
-fn object(built: &Built) -> Object {
+fn object(built: &Built) -> ObjectReport {
     let function = built.descriptor.programs.iter().find(|p| p.function == built.entry);
-    Object {
+    ObjectReport {
         program: built.program.to_string(),
         platform: built.platform.to_string(),
         path: built.path.display().to_string(),

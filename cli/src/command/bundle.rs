@@ -14,6 +14,7 @@ use bpfkit_schemas::{
     manifest::{Program, ProgramSource},
     names::{Digest, Platform, ProgramName, RepositoryName, Tag},
     reference::{Pinned, Place, Reference},
+    report::{BundleReport, VERSION},
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,22 +36,13 @@ pub(super) struct Last {
     pub(super) digest: Digest,
 }
 
-#[derive(Serialize)]
-struct Report {
-    version: u32,
-    reference: String,
-    tag: String,
-    digest: String,
-    programs: BTreeMap<String, String>,
-}
-
 pub(super) fn run(args: &args::Bundle, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
     let (tag, bundled) = make(&project, args, ui)?;
     let reference =
         Reference { place: bundled.pinned.place.clone(), tag: Some(tag.clone()), digest: Some(bundled.pinned.digest) };
-    let report = Report {
-        version: 1,
+    let report = BundleReport {
+        version: VERSION,
         reference: reference.to_string(),
         tag: tag.to_string(),
         digest: bundled.pinned.digest.to_string(),

@@ -1,24 +1,17 @@
 //! `bpfkit check`: the manifest, and nothing else touched.
 
-use bpfkit_schemas::code::Exit;
-use serde::Serialize;
+use bpfkit_schemas::{
+    code::Exit,
+    report::{CheckReport, VERSION},
+};
 
 use crate::{args::Global, failure::Result, project::Project, ui::Ui};
-
-#[derive(Serialize)]
-struct Summary {
-    version: u32,
-    set: String,
-    programs: usize,
-    chains: usize,
-    platforms: Vec<String>,
-}
 
 pub(super) fn run(global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
     let manifest = &project.manifest;
-    let summary = Summary {
-        version: 1,
+    let summary = CheckReport {
+        version: VERSION,
         set: manifest.name.to_string(),
         programs: manifest.programs.len(),
         chains: manifest.chains.len(),

@@ -1,40 +1,31 @@
 //! `bpfkit explain`: the long form of an error code.
 
-use bpfkit_schemas::{Code, code::Exit, manifest::nearest};
-use serde::Serialize;
+use bpfkit_schemas::{
+    Code,
+    code::Exit,
+    manifest::nearest,
+    report::{CodeReport, ExplainReport, VERSION},
+};
 
 use crate::{
     args::Explain,
     failure::{Failure, Result},
     ui::Ui,
+    view,
 };
-
-#[derive(Serialize)]
-struct Explained {
-    code: &'static str,
-    title: &'static str,
-    explanation: &'static str,
-    exit: u8,
-}
-
-#[derive(Serialize)]
-struct Explanations {
-    version: u32,
-    codes: Vec<Explained>,
-}
 
 pub(super) fn run(args: &Explain, ui: &Ui) -> Result<Exit> {
     let codes: Vec<Code> = match &args.code {
         None => Code::all().collect(),
         Some(text) => vec![Code::find(text).ok_or_else(|| unknown(text))?],
     };
-    let explained = codes.iter().map(|c| Explained {
-        code: c.as_str(),
-        title: c.title(),
-        explanation: c.explanation(),
+    let explained = codes.iter().map(|c| CodeReport {
+        code: c.to_string(),
+        title: c.title().to_owned(),
+        explanation: c.explanation().to_owned(),
         exit: c.exit() as u8,
     });
-    let json = Explanations { version: 1, codes: explained.collect() };
+    let json = ExplainReport { version: VERSION, codes: explained.collect() };
     ui.show(&json, || match (codes.as_slice(), &args.code) {
         ([code], Some(_)) => format!(
             "{code}: {}\n\n{}\n\nA command that ends with this exits with {}.\n",
@@ -42,7 +33,7 @@ pub(super) fn run(args: &Explain, ui: &Ui) -> Result<Exit> {
             code.explanation(),
             code.exit() as u8
         ),
-        _ => codes.iter().map(|code| format!("{code}  {}\n", code.title())).collect(),
+        _ => view::lines(codes.iter().map(|code| format!("{code}  {}", code.title()))),
     })?;
     Ok(Exit::Done)
 }

@@ -6,25 +6,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bpfkit_schemas::{Code, Diagnostic, code::Exit, names::SetName};
-use serde::Serialize;
+use bpfkit_schemas::{
+    Code, Diagnostic,
+    code::Exit,
+    names::SetName,
+    report::{InitReport, VERSION},
+};
 
 use crate::{
     args::{Global, Init},
     failure::{Failure, Result},
     ui::Ui,
+    view,
 };
 
 const MANIFEST: &str = include_str!("init/bpfkit.yml");
 const SOURCE: &str = include_str!("init/count.bpf.c");
 const IGNORE: &str = "/.bpfkit/\n*.key\n";
-
-#[derive(Serialize)]
-struct Report {
-    version: u32,
-    set: String,
-    files: Vec<String>,
-}
 
 pub(super) fn run(args: &Init, global: &Global, ui: &Ui) -> Result<Exit> {
     let name = name(args)?;
@@ -53,8 +51,8 @@ pub(super) fn run(args: &Init, global: &Global, ui: &Ui) -> Result<Exit> {
             written.push(tidy(path));
         }
     }
-    let report = Report { version: 1, set: name.to_string(), files: written };
-    ui.show(&report, || report.files.iter().map(|file| format!("{file}\n")).collect())?;
+    let report = InitReport { version: VERSION, set: name.to_string(), files: written };
+    ui.show(&report, || view::lines(&report.files))?;
     let place = if args.dir == Path::new(".") { String::new() } else { format!("cd {} && ", args.dir.display()) };
     ui.say(&format!("next: {place}sudo bpfkit dev"));
     Ok(Exit::Done)

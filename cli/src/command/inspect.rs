@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use bpfkit_bundler::{self as bundler, FetchedBundle};
 use bpfkit_schemas::{
-    bundle::{BundledProgram, ProgramOrigin, SetConfig},
+    bundle::{BundledProgram, ProgramOrigin},
     code::Exit,
+    report::{InspectReport, VERSION},
 };
-use serde::Serialize;
 
 use super::{
     bundle::{last_pinned, network},
@@ -20,25 +20,18 @@ use crate::{
     ui::Ui,
 };
 
-#[derive(Serialize)]
-struct Report<'a> {
-    version: u32,
-    reference: String,
-    signatures: usize,
-    config: &'a SetConfig,
-}
-
 pub(super) fn run(args: &ReferenceArg, global: &Global, ui: &Ui) -> Result<Exit> {
     let pinned = match &args.reference {
         Some(text) => bundler::pin(&network(), &project::reference(text, global)?)?,
         None => last_pinned(&Project::open(global, ui)?)?.1,
     };
     let fetched = verify::fetch(&pinned)?;
-    let report = Report {
-        version: 1,
+    let config = serde_json::to_value(&fetched.config).unwrap_or_default();
+    let report = InspectReport {
+        version: VERSION,
         reference: fetched.pinned.to_string(),
         signatures: fetched.signatures.len(),
-        config: &fetched.config,
+        config,
     };
     ui.show(&report, || human(&fetched))?;
     Ok(Exit::Done)

@@ -124,7 +124,7 @@ fn changed(path: &std::path::Path, old: &Lock, new: &Lock) -> Diagnostic {
             match old.get(name) {
                 Some(was) if was == digest => {}
                 Some(was) => {
-                    problem = problem.note(format!("{what} {name} is {}, not {}", digest.short(), was.short()))
+                    problem = problem.note(format!("{what} {name} is {}, not {}", digest.short(), was.short()));
                 }
                 None => problem = problem.note(format!("{what} {name} is not in it")),
             }

@@ -11,19 +11,19 @@ use crate::{
     ui::Ui,
 };
 
-pub(super) fn schema(args: &Schema, ui: &Ui) -> Result<Exit> {
-    ui.data(&match args.of {
+pub(super) fn schema(args: &Schema) -> Exit {
+    Ui::data(&match args.of {
         SchemaOf::Manifest => manifest::json_schema(),
         SchemaOf::Output => report::json_schema(),
     });
-    Ok(Exit::Done)
+    Exit::Done
 }
 
-pub(super) fn completions(args: &Completions, ui: &Ui) -> Result<Exit> {
+pub(super) fn completions(args: &Completions) -> Exit {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "bpfkit", &mut text);
-    ui.data(&String::from_utf8_lossy(&text));
-    Ok(Exit::Done)
+    Ui::data(&String::from_utf8_lossy(&text));
+    Exit::Done
 }
 
 pub(super) fn man(args: &Man, ui: &Ui) -> Result<Exit> {
@@ -33,7 +33,7 @@ pub(super) fn man(args: &Man, ui: &Ui) -> Result<Exit> {
         clap_mangen::Man::new(command)
             .render(&mut text)
             .map_err(|e| Failure::usage(format!("the manual page can't be made: {e}"), "report this as a bug"))?;
-        ui.data(&String::from_utf8_lossy(&text));
+        Ui::data(&String::from_utf8_lossy(&text));
         return Ok(Exit::Done);
     };
     fs::create_dir_all(dir)

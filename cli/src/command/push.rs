@@ -6,8 +6,8 @@ use bpfkit_schemas::{
     code::Exit,
     manifest::nearest,
     reference::{Reference, RepoUrl},
+    report::{TransferReport, VERSION},
 };
-use serde::Serialize;
 
 use super::bundle::{last_pinned, network};
 use crate::{
@@ -16,15 +16,6 @@ use crate::{
     project::Project,
     ui::Ui,
 };
-
-#[derive(Serialize)]
-struct Report {
-    version: u32,
-    reference: String,
-    digest: String,
-    sent: usize,
-    there_before: usize,
-}
 
 pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
@@ -36,31 +27,47 @@ pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
     let layout = Layout::open(project.layout_dir())?;
 
     let progress = ui.progress("pushing");
-    let (mut sent, mut before) = (0, 0);
+    let mut counts = Counts::default();
     let pinned = bundler::push(&network(), &layout, &last.version, &project.placed_at(&place), &mut |event| {
-        let (PushEvent::Blob { sent: how, .. }
-        | PushEvent::Manifest { sent: how, .. }
-        | PushEvent::Referrer { sent: how, .. }
-        | PushEvent::Tagged { sent: how, .. }) = &event;
-        match how {
-            bundler::push::Sent::Now => sent += 1,
-            bundler::push::Sent::Before => before += 1,
-        }
-        progress.say(format!("pushing to {place}: {sent} sent, {before} there before"));
+        counts.add(&event);
+        progress.say(format!("pushing to {place}: {} sent, {} there before", counts.sent, counts.before));
         progress.suspend(|| ui.detail(&describe(&event)));
     })?;
     drop(progress);
     let reference = Reference { place, tag: Some(last.version), digest: Some(pinned.digest) };
-    ui.say(&format!("pushed to {}: {sent} sent, {before} there before", reference.place));
-    let report = Report {
-        version: 1,
+    ui.say(&format!("pushed to {}: {} sent, {} there before", reference.place, counts.sent, counts.before));
+    let report = TransferReport {
+        version: VERSION,
         reference: reference.to_string(),
         digest: pinned.digest.to_string(),
-        sent,
-        there_before: before,
+        sent: counts.sent,
+        there_before: counts.before,
     };
     ui.show(&report, || format!("{reference}\n"))?;
     Ok(Exit::Done)
+}
+
+/// How much had to be sent.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Blobs, manifests, signatures and tags that were sent.
+    pub(super) sent: usize,
+    /// Those that were there.
+    pub(super) before: usize,
+}
+
+impl Counts {
+    /// Counts one event.
+    pub(super) fn add(&mut self, event: &PushEvent) {
+        let (PushEvent::Blob { sent, .. }
+        | PushEvent::Manifest { sent, .. }
+        | PushEvent::Referrer { sent, .. }
+        | PushEvent::Tagged { sent, .. }) = event;
+        match sent {
+            bundler::push::Sent::Now => self.sent += 1,
+            bundler::push::Sent::Before => self.before += 1,
+        }
+    }
 }
 
 /// The repo to push to: by its name in the manifest, by its url, or the manifest's only one.

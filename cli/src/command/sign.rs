@@ -8,8 +8,12 @@ use bpfkit_bundler::{
     signature,
     statement::{Claims, PREDICATE_TYPE},
 };
-use bpfkit_schemas::{code::Exit, reference::Pinned, trust::Role};
-use serde::Serialize;
+use bpfkit_schemas::{
+    code::Exit,
+    reference::Pinned,
+    report::{SignReport, VERSION},
+    trust::Role,
+};
 
 use super::bundle::{last_pinned, network};
 use crate::{
@@ -19,18 +23,6 @@ use crate::{
     project::{self, Project},
     ui::Ui,
 };
-
-#[derive(Serialize)]
-pub(super) struct Report {
-    version: u32,
-    reference: String,
-    repository: String,
-    tag: String,
-    role: String,
-    key: String,
-    programs: usize,
-    signed: Vec<String>,
-}
 
 pub(super) fn run(args: &Sign, global: &Global, ui: &Ui) -> Result<Exit> {
     let pinned = match &args.reference {
@@ -55,7 +47,7 @@ pub(super) fn run(args: &Sign, global: &Global, ui: &Ui) -> Result<Exit> {
 }
 
 /// Signs everything that belongs to the set at `pinned`: indexes, and every manifest in them.
-pub(super) fn sign(key: &PrivateKey, role: Role, pinned: &Pinned) -> Result<Report> {
+pub(super) fn sign(key: &PrivateKey, role: Role, pinned: &Pinned) -> Result<SignReport> {
     let network = network();
     let listing = bundler::list(&network, pinned)?;
     let claims = Claims { repository: listing.repository.clone(), version: listing.version.clone(), role: Some(role) };
@@ -66,8 +58,8 @@ pub(super) fn sign(key: &PrivateKey, role: Role, pinned: &Pinned) -> Result<Repo
         bundler::add_signature(&network, &Pinned { place: pinned.place.clone(), digest }, &bundle, annotations())?;
         signed.push(digest.to_string());
     }
-    Ok(Report {
-        version: 1,
+    Ok(SignReport {
+        version: VERSION,
         reference: pinned.to_string(),
         repository: listing.repository.to_string(),
         tag: listing.version.to_string(),

@@ -1,8 +1,10 @@
 //! `bpfkit trust keygen`: a key pair in two files.
 
 use bpfkit_bundler::key;
-use bpfkit_schemas::code::Exit;
-use serde::Serialize;
+use bpfkit_schemas::{
+    code::Exit,
+    report::{KeygenReport, VERSION},
+};
 
 use crate::{
     args::{Keygen, Trust},
@@ -10,14 +12,6 @@ use crate::{
     passphrase::{self, Purpose},
     ui::Ui,
 };
-
-#[derive(Serialize)]
-struct Made {
-    version: u32,
-    private: String,
-    public: String,
-    spki: String,
-}
 
 pub(super) fn run(args: &Trust, ui: &Ui) -> Result<Exit> {
     let Trust::Keygen(args) = args;
@@ -27,8 +21,8 @@ pub(super) fn run(args: &Trust, ui: &Ui) -> Result<Exit> {
 fn keygen(args: &Keygen, ui: &Ui) -> Result<Exit> {
     let passphrase = passphrase::find(&args.passphrase, Purpose::Seal)?;
     let made = key::keygen(&args.output, &passphrase)?;
-    let json = Made {
-        version: 1,
+    let json = KeygenReport {
+        version: VERSION,
         private: made.private.display().to_string(),
         public: made.public.display().to_string(),
         spki: made.key.spki_digest().to_string(),

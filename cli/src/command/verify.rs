@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use bpfkit_applier::trust::{Asked, NoPolicy, Policy, VerifiedBundle, Word, decide, starter_policy};
+use bpfkit_applier::trust::{Asked, NoPolicy, Policy, VerifiedBundle, Word, decide};
 use bpfkit_bundler::{self as bundler, FetchedBundle, Limits, key::PublicKey};
 use bpfkit_schemas::{
     Code, Diagnostic,
+    bundle::ProgramOrigin,
     code::Exit,
-    diagnostic::Diagnose as _,
+    names::KeyName,
     reference::{Pinned, Place, Reference},
+    report::{VERSION, VerifyReport},
     trust::{Claims, Demands, Quorum, Role, TrustBlock, TrustedKey},
 };
-use serde::Serialize;
 
 use super::bundle::{last_pinned, network};
 use crate::{
@@ -20,40 +21,38 @@ use crate::{
     host,
     project::{self, Project},
     ui::Ui,
+    view,
 };
 
-#[derive(Serialize)]
-struct Report<'a> {
-    version: u32,
-    reference: String,
-    repository: String,
-    tag: String,
-    grounds: &'a bpfkit_applier::trust::Grounds,
-}
-
 pub(super) fn run(args: &Verify, global: &Global, ui: &Ui) -> Result<Exit> {
-    let (fetched, asked) = match &args.reference {
-        Some(text) => by_reference(&project::reference(text, global)?, ui)?,
-        None => of_project(&Project::open(global, ui)?)?,
+    let project = match args.reference {
+        Some(_) => None,
+        None => Some(Project::open(global, ui)?),
     };
-    let policy = match (&args.trust, &args.key) {
-        (Some(file), _) => policy(&host::policy_file(file)?)?,
-        (None, Some(file)) => one_key(file, &fetched)?,
-        (None, None) if asked.word == Word::Manifest => of_manifest(&Project::open(global, ui)?)?,
-        (None, None) => of_host(&fetched)?,
+    let (fetched, asked) = match (&args.reference, &project) {
+        (Some(text), _) => by_reference(&project::reference(text, global)?, ui)?,
+        (None, Some(project)) => of_project(project)?,
+        (None, None) => return Err(Failure::usage("there is nothing to verify", "name a set by reference")),
+    };
+    let policy = match (&args.trust, &args.key, &project) {
+        (Some(file), _, _) => policy(&host::policy_file(file)?)?,
+        (None, Some(file), _) => one_key(file, &fetched)?,
+        (None, None, Some(project)) => of_manifest(project)?,
+        (None, None, None) => of_host(&fetched)?,
     };
     let verified = decide(&policy, fetched, &asked, jiff::Timestamp::now())?;
     let config = verified.config();
-    let report = Report {
-        version: 1,
+    let report = VerifyReport {
+        version: VERSION,
         reference: verified.pinned().to_string(),
         repository: config.repository.to_string(),
         tag: config.version.to_string(),
-        grounds: verified.grounds(),
+        grounds: verified.grounds().lines(),
+        until: verified.grounds().until().map(|day| day.to_string()),
     };
     ui.show(&report, || {
-        let lines: String = verified.grounds().lines().iter().map(|line| format!("  {line}\n")).collect();
-        format!("{}\n{lines}", report.reference)
+        let grounds = report.grounds.iter().map(|line| format!("  {line}"));
+        view::lines(std::iter::once(report.reference.clone()).chain(grounds))
     })?;
     Ok(Exit::Done)
 }
@@ -108,28 +107,10 @@ pub(super) fn of_manifest(project: &Project) -> Result<Policy> {
 
 /// The host's policy; where there is none, the error prints a start.
 pub(super) fn of_host(fetched: &FetchedBundle) -> Result<Policy> {
-    match host::policy()? {
-        Some(block) => policy(&block),
-        None => {
-            let repository = fetched.config.repository.clone();
-            let starter = starter_policy(&repository, None);
-            let problems = NoPolicy { repository }.diagnose();
-            Err(Failure(
-                problems
-                    .into_iter()
-                    .map(
-                        |p| {
-                            if p.help.is_some() {
-                                p
-                            } else {
-                                p.help(format!("a start for {}:\n{starter}", host::POLICY))
-                            }
-                        },
-                    )
-                    .collect(),
-            ))
-        }
+    if let Some(block) = host::policy()? {
+        return policy(&block);
     }
+    Err(NoPolicy { repository: fetched.config.repository.clone() }.into())
 }
 
 fn policy(block: &TrustBlock) -> Result<Policy> {
@@ -139,29 +120,18 @@ fn policy(block: &TrustBlock) -> Result<Policy> {
 /// "Signed by this key as author, for the repository that it says": what `verify --key` means.
 fn one_key(file: &Path, fetched: &FetchedBundle) -> Result<Policy> {
     let key = PublicKey::read(file)?;
-    let name = "key"
+    let name: KeyName = "key"
         .parse()
         .map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "report this as a bug"))?;
-    let quorum = Quorum { threshold: std::num::NonZeroUsize::MIN, from: vec![name] };
-    let block = TrustBlock {
-        keys: [(quorum.from.first().cloned(), TrustedKey { pem: key.pem().to_owned(), not_after: None })]
-            .into_iter()
-            .filter_map(|(n, k)| Some((n?, k)))
-            .collect(),
-        image: [(
-            fetched.config.repository.to_string(),
-            Demands { roles: [(Role::Author, quorum)].into(), claims: Claims::default() },
-        )]
-        .into(),
-        ..TrustBlock::default()
-    };
+    let quorum = Quorum { threshold: std::num::NonZeroUsize::MIN, from: vec![name.clone()] };
+    let trusted = TrustedKey { pem: key.pem().to_owned(), not_after: None };
+    let demands = Demands { roles: [(Role::Author, quorum)].into(), claims: Claims::default() };
+    let mut block = TrustBlock { keys: [(name, trusted)].into(), ..TrustBlock::default() };
+    block.image.insert(fetched.config.repository.to_string(), demands.clone());
     // Programs that came from somebody else's image are that somebody's: this key may have signed them too.
-    let mut block = block;
     for program in &fetched.config.programs {
-        if let bpfkit_schemas::bundle::ProgramOrigin::Image { repository, .. } = &program.origin
-            && let Some(demands) = block.image.get(fetched.config.repository.as_str()).cloned()
-        {
-            block.image.insert(repository.to_string(), demands);
+        if let ProgramOrigin::Image { repository, .. } = &program.origin {
+            block.image.insert(repository.to_string(), demands.clone());
         }
     }
     policy(&block)

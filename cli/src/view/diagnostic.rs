@@ -3,13 +3,18 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 use bpfkit_schemas::{Diagnostic, Severity, diagnostic::Source};
 
+use super::tame;
+
 /// Draws one problem, its places included. Ends with an empty line.
 pub(crate) fn render(problem: &Diagnostic, colour: bool) -> String {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(problem.title.as_str()).id(problem.code.as_str()));
+    let (title, help) = (tame(&problem.title), problem.help.as_deref().map(tame));
+    let causes: Vec<_> = problem.causes.iter().map(|text| tame(text)).collect();
+    let notes: Vec<_> = problem.notes.iter().map(|text| tame(text)).collect();
+    let mut group = Group::with_title(level.primary_title(title.as_str()).id(problem.code.as_str()));
     let mut sources: Vec<&Source> = Vec::new();
     for label in &problem.labels {
         if !sources.iter().any(|s| s.name == label.source.name) {
@@ -25,13 +30,13 @@ pub(crate) fn render(problem: &Diagnostic, colour: bool) -> String {
         group =
             group.element(Snippet::source(source.text.as_str()).path(source.name.as_str()).annotations(annotations));
     }
-    for cause in &problem.causes {
+    for cause in &causes {
         group = group.element(Level::NOTE.with_name("because").message(cause.as_str()));
     }
-    for note in &problem.notes {
+    for note in &notes {
         group = group.element(Level::NOTE.message(note.as_str()));
     }
-    if let Some(help) = &problem.help {
+    if let Some(help) = &help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
