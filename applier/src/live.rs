@@ -6,10 +6,9 @@
 //!
 //! # What an observer owes
 //!
-//! 1. Every hook point where the set has a link, attached or not, pinned or not.
-//!    A link is the set's if it is pinned in the set's directory, or if its
-//!    program references a record map that names the set.
-//! 2. Every hook point that the caller asked for, even where nothing is attached.
+//! 1. Every hook point at which a link is pinned in the set's directory, attached or not.
+//! 2. Every hook point that the caller asked for, even where nothing is attached. There a link is
+//!    the set's also without a pin, if its program references a record map that names the set.
 //! 3. Every pin under the set's directory, as a chain's link, as a map, or as litter.
 //!
 //! Text that comes from the host (names of foreign programs) is hostile: the

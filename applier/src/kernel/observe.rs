@@ -5,9 +5,9 @@
 //! old by the time it is read; every change is compared by the kernel with what was
 //! seen here.
 //!
-//! A chain is the set's if its link is pinned in the set's directory or if its
-//! program is bound to a record that names the set, so neither a removed pin nor a
-//! removed record hides it.
+//! A chain is the set's if its link is pinned in the set's directory or, at a hook that
+//! the caller asks about, if its program is bound to a record that names the set: there
+//! neither a removed pin nor a removed record hides it.
 
 mod owner;
 mod pins;
@@ -46,19 +46,16 @@ use crate::{
 pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) -> Result<LiveState, KernelError> {
     let pins = pins::read(&SetDirectory::new(bpffs, set))?;
     let links = programs::links()?;
-    let mut programs = Programs::default();
+    let programs = Programs::default();
 
-    let stray = stray(set, &links, &pins.links, &mut programs)?;
+    // A link that isn't pinned here is looked for where the caller asks alone: another bpffs (a container's)
+    // may hold a set of this name, at hooks of its own, and that one is not ours to touch.
     let mut points: BTreeSet<HookPoint> =
         asked.iter().map(|(interface, hook)| HookPoint::of(interface, *hook)).collect();
     points.extend(pins.links.keys());
     let paths = asked.iter().map(|(interface, _)| interface.namespace.path.clone()).collect();
     let inodes: BTreeSet<u64> = points.iter().map(|point| point.namespace).collect();
-    // A link doesn't say in which namespace it is, so one without a pin is looked for in all.
-    let opened = places::open(&paths, |inode| !stray.is_empty() || inodes.contains(&inode))?;
-    for inode in opened.keys() {
-        points.extend(stray.iter().map(|link| HookPoint { namespace: *inode, index: link.ifindex, hook: link.hook }));
-    }
+    let opened = places::open(&paths, |inode| inodes.contains(&inode))?;
     let mut places = BTreeMap::new();
     for (inode, (path, netns)) in opened {
         places.insert(inode, places::visit(path, &netns, &points)?);
@@ -71,44 +68,9 @@ pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) 
         let asked = asked.iter().find(|(interface, hook)| HookPoint::of(interface, *hook) == point);
         let kept = pins.records.get(&point).and_then(programs::read).and_then(Result::ok).map(|stored| stored.record);
         let live = observer.point(&point, pinned, asked.map(|(interface, _)| interface), kept.as_ref())?;
-        // Points that were made up to look for strays count only where one was found.
-        if pinned.is_some() || asked.is_some() || live.ours.is_some() {
-            state.points.insert(point, live);
-        }
+        state.points.insert(point, live);
     }
     Ok(state)
-}
-
-/// A link of the set that isn't pinned in its directory.
-struct Stray {
-    ifindex: u32,
-    hook: Hook,
-}
-
-fn stray(
-    set: &SetName,
-    links: &BTreeMap<u32, LinkInfo>,
-    pinned: &BTreeMap<HookPoint, LinkInfo>,
-    programs: &mut Programs,
-) -> Result<Vec<Stray>, KernelError> {
-    let pinned: BTreeSet<u32> = pinned.values().map(|link| link.id).collect();
-    let mut found = Vec::new();
-    for link in links.values().filter(|link| link.ifindex != 0 && !pinned.contains(&link.id)) {
-        let Some(hook) = hook_of(link) else { continue };
-        if programs.see(link.program_id)?.is_some_and(|seen| set_of(seen) == Some(set)) {
-            found.push(Stray { ifindex: link.ifindex, hook });
-        }
-    }
-    Ok(found)
-}
-
-fn hook_of(link: &LinkInfo) -> Option<Hook> {
-    match (link.link_type, link.attach_type) {
-        (sys::LINK_TYPE_XDP, _) => Some(Hook::Xdp),
-        (sys::LINK_TYPE_TCX, sys::ATTACH_TCX_INGRESS) => Some(Hook::TcIngress),
-        (sys::LINK_TYPE_TCX, sys::ATTACH_TCX_EGRESS) => Some(Hook::TcEgress),
-        _ => None,
-    }
 }
 
 /// The set that a program's record names.
