@@ -218,6 +218,9 @@ fn recorded(keys: Option<&BTreeSet<MapKey>>) -> Vec<RecordedMap> {
     maps
 }
 
+/// A problem that is among the expansion's already.
+struct Reported;
+
 /// A hook that is taken, and by which chain and pattern.
 struct Claim<'a> {
     by: &'a Chain,
@@ -228,7 +231,7 @@ struct Claim<'a> {
 impl<'a> Expansion<'a> {
     fn chain(&mut self, chain: &'a Chain, keys: &Keys) {
         let programs = self.programs(chain, keys);
-        let Some(netns) = self.netns(chain) else { return };
+        let Ok(netns) = self.netns(chain) else { return };
         let Some(namespace) = self.host.namespaces.get(&netns) else {
             self.problems.push(DesiredProblem::NoNamespace {
                 hook: chain.hook,
@@ -314,11 +317,11 @@ impl<'a> Expansion<'a> {
         programs
     }
 
-    /// The chain's namespace; `None` where its template says nothing, which is reported.
-    fn netns(&mut self, chain: &Chain) -> Option<Option<PathBuf>> {
+    /// The path of the chain's namespace; `None` for the one that we run in.
+    fn netns(&mut self, chain: &Chain) -> Result<Option<PathBuf>, Reported> {
         match &chain.netns {
-            None => Some(None),
-            Some(text) => self.render(text, chain.at).map(|path| Some(PathBuf::from(path))),
+            None => Ok(None),
+            Some(text) => self.render(text, chain.at).map(|path| Some(PathBuf::from(path))).ok_or(Reported),
         }
     }
 

@@ -79,7 +79,7 @@ pub(crate) fn render_globals(
                     values.insert(name.clone(), value);
                 }
                 Err(source) => {
-                    problems.push(FactsError::Template { program: program.clone(), global: name.clone(), source })
+                    problems.push(FactsError::Template { program: program.clone(), global: name.clone(), source });
                 }
             }
         }

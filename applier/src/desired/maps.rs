@@ -24,13 +24,9 @@ pub(super) fn of_set(
     for program in wanted.programs {
         let of_program = keys.entry(program.name.clone()).or_default();
         for facts in &program.maps {
-            match key(wanted, program, facts) {
-                Ok(Some(key)) => {
-                    of_program.insert(key.clone());
-                    add(&mut maps, key, program, facts, problems);
-                }
-                Ok(None) => {}
-                Err(problem) => problems.push(problem),
+            if let Some(key) = key(wanted, program, facts, problems) {
+                of_program.insert(key.clone());
+                add(&mut maps, key, program, facts, problems);
             }
         }
     }
@@ -51,26 +47,34 @@ pub(super) fn of_set(
     (maps, keys)
 }
 
-/// Which map of the set this is; `None` for constants, which are a load's own.
-fn key(wanted: &Wanted<'_>, program: &ProgramFacts, facts: &MapFacts) -> Result<Option<MapKey>, DesiredProblem> {
+/// Which map of the set this is; `None` for constants, which are a load's own, and for a name that is a problem.
+fn key(
+    wanted: &Wanted<'_>,
+    program: &ProgramFacts,
+    facts: &MapFacts,
+    problems: &mut Vec<DesiredProblem>,
+) -> Option<MapKey> {
     let name = &facts.map.name;
-    let bad = || DesiredProblem::BadMapName { program: program.name.clone(), map: name.clone() };
+    let mut bad = || problems.push(DesiredProblem::BadMapName { program: program.name.clone(), map: name.clone() });
     if facts.map.internal {
         let data = name == ".data" || name == ".bss" || name.starts_with(".data.") || name.starts_with(".bss.");
         if !data {
-            return Ok(None);
+            return None;
         }
         // The name ends up in a path: a section may be called anything.
         let safe = name.len() <= 128 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
-        return if safe && !name.contains("..") {
-            Ok(Some(MapKey::Private(program.name.clone(), name.clone())))
-        } else {
-            Err(bad())
-        };
+        if !safe || name.contains("..") {
+            bad();
+            return None;
+        }
+        return Some(MapKey::Private(program.name.clone(), name.clone()));
     }
-    let name: MapName = name.parse().map_err(|_| bad())?;
+    let Ok(name) = name.parse::<MapName>() else {
+        bad();
+        return None;
+    };
     let shared = facts.map.pinned_by_name || wanted.maps.iter().any(|map| map.name == name);
-    Ok(Some(if shared { MapKey::Shared(name) } else { MapKey::Private(program.name.clone(), name.into()) }))
+    Some(if shared { MapKey::Shared(name) } else { MapKey::Private(program.name.clone(), name.into()) })
 }
 
 /// Adds a program's declaration of a map to what others said about it.

@@ -99,7 +99,8 @@ fn one<H: ScriptHost>(host: &mut H, line: &str) -> Result<String, String> {
             let mut said = match plan(&desired, &live) {
                 Ok(plan) => carry_out(host, &plan),
                 Err(refused) => {
-                    refused.problems.iter().map(|problem| format!("refused {}\n", problem.code())).collect()
+                    let codes: Vec<_> = refused.problems.iter().map(|problem| problem.code().to_string()).collect();
+                    format!("refused {}\n", codes.join(", "))
                 }
             };
             said.push_str(&state(&host.observe(Some(&desired))?));

@@ -23,11 +23,9 @@ pub(super) fn decide(
     let mut plans = BTreeMap::new();
     for key in active {
         let Some(wanted) = desired.maps.get(&key) else { continue };
-        match one(&key, wanted, live.maps.get(&key), used.get(&key).map_or(&[], Vec::as_slice)) {
-            Ok(plan) => {
-                plans.insert(key, plan);
-            }
-            Err(problem) => problems.push(problem),
+        let used = used.get(&key).map_or(&[][..], Vec::as_slice);
+        if let Some(plan) = one(&key, wanted, live.maps.get(&key), used, problems) {
+            plans.insert(key, plan);
         }
     }
     plans
@@ -48,12 +46,14 @@ fn users(live: &LiveState) -> BTreeMap<MapKey, Vec<(LiveMap, HookPoint)>> {
     used
 }
 
+/// What becomes of one map; `None` where that is a problem.
 fn one(
     key: &MapKey,
     wanted: &DesiredMap,
     pinned: Option<&LiveMap>,
     used: &[(LiveMap, HookPoint)],
-) -> Result<MapPlan, PlanProblem> {
+    problems: &mut Vec<PlanProblem>,
+) -> Option<MapPlan> {
     let serves = |map: &LiveMap| map.shape.serves(&wanted.shape, key);
     let is_used = |id: MapId| used.iter().any(|(map, _)| map.id == id);
 
@@ -71,21 +71,22 @@ fn one(
             None => MapBecause::NotThereYet,
             Some(misfit) if key.is_data() => MapBecause::DataChanged { from: misfit.shape.clone() },
             Some(misfit) => {
-                return Err(PlanProblem::MapShape {
+                problems.push(PlanProblem::MapShape {
                     key: key.clone(),
                     programs: wanted.programs.clone(),
                     live: misfit.shape.clone(),
                     wanted: shape,
                 });
+                return None;
             }
         };
         let pin = pinned.map_or(PinChange::Pin, |map| PinChange::Replace { was: map.id });
-        return Ok(MapPlan { key: key.clone(), shape, source: MapSource::Create, pin, because });
+        return Some(MapPlan { key: key.clone(), shape, source: MapSource::Create, pin, because });
     };
     let (pin, because) = match pinned {
         None => (PinChange::Pin, MapBecause::PinGone),
         Some(map) if map.id == chosen.id => (PinChange::Keep, MapBecause::InUse),
         Some(map) => (PinChange::Replace { was: map.id }, MapBecause::PinIsAnother),
     };
-    Ok(MapPlan { key: key.clone(), shape, source: MapSource::Reuse(chosen.id), pin, because })
+    Some(MapPlan { key: key.clone(), shape, source: MapSource::Reuse(chosen.id), pin, because })
 }

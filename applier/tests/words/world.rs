@@ -10,7 +10,7 @@
 //! | `tc/ingress!refuse eth0` | what about strangers |
 //! | `eth0^/run/netns/a` | in that namespace |
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use bpfkit_applier::{
     desired::{Desired, DesiredError, Host, MapFacts, NamespaceFacts, ProgramFacts, Wanted, expand},
@@ -250,12 +250,12 @@ impl ScriptHost for World {
 pub(crate) fn diagnosed(error: &impl Diagnose) -> String {
     let mut text = String::new();
     for problem in error.diagnose() {
-        text.push_str(&format!("{} {}\n", problem.code, problem.title));
+        let _ = writeln!(text, "{} {}", problem.code, problem.title);
         for note in &problem.notes {
-            text.push_str(&format!("  note: {note}\n"));
+            let _ = writeln!(text, "  note: {note}");
         }
         if let Some(help) = &problem.help {
-            text.push_str(&format!("  help: {help}\n"));
+            let _ = writeln!(text, "  help: {help}");
         }
     }
     text

@@ -193,7 +193,7 @@ impl Writer<'_> {
         for value in &any.values {
             tail.push(self.name(value.name));
             // Two's complement: the lower half, then, where there is one, the upper.
-            #[expect(clippy::cast_possible_truncation, reason = "split into halves")]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "split into halves")]
             let (low, high) = (value.value as u32, (value.value >> 32) as u32);
             tail.push(low);
             if kind == 19 {
