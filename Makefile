@@ -18,7 +18,7 @@ build: ## Build bpfkit (release)
 
 demo: ## Take three C programs to a live, signed chain, in namespaces of its own (root)
 	@tools/setup demo
-	+@$(CARGO) build --locked -p bpfkit-cli
+	+@$(CARGO) build --locked --workspace --bins
 	@install -D -m 0755 $(target)/debug/bpfkit $(target)/demo/bin/bpfkit
 	@PATH="$(abspath $(target))/demo/bin:$$PATH" tools/demo
 
@@ -29,7 +29,7 @@ test: ## Check everything, the fast things first (root)
 lint: ## Check format, lints and layering: what to run before each commit
 	$(CARGO) fmt --all --check
 	+$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	+$(CARGO) test --locked -q -p bpfkit-tests --test layering
+	+$(CARGO) test --locked -q --workspace --test layering --test generated
 
 schema: ## Write the JSON Schemas, anew
 	+REGENERATE=1 $(CARGO) test --locked -q --workspace --test generated
