@@ -60,7 +60,7 @@ pub enum LayoutError {
         digest: Digest,
     },
     /// A blob is larger than it may be.
-    #[error("`{digest}` in the layout `{}` is larger than {max} bytes", dir.display())]
+    #[error("`{digest}` in the layout `{}` is larger than the {max} bytes that it may have", dir.display())]
     TooLarge {
         /// The directory.
         dir: PathBuf,
