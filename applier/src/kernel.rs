@@ -96,6 +96,12 @@ impl LinuxKernel {
         HostLock::take(&self.places.run)
     }
 
+    /// Removes the directories of the set in which nothing is pinned. For the end of a removal: an empty
+    /// one may be left where somebody else removed a pin.
+    pub(crate) fn tidy(&self) {
+        self.directory.tidy();
+    }
+
     /// What the set has in the kernel, and who else is at its hooks and at those in `asked`. Changes nothing.
     pub fn observe(&self, asked: &[(Interface, Hook)]) -> Result<LiveState, KernelError> {
         observe::observe(&self.places.bpffs, &self.set, asked)

@@ -6,7 +6,7 @@
 //!
 //! # What an observer owes
 //!
-//! 1. Every hook point at which a link is pinned in the set's directory, attached or not.
+//! 1. Every hook point at which a link or a chain's record is pinned in the set's directory, attached or not.
 //! 2. Every hook point that the caller asked for, even where nothing is attached. There a link is
 //!    the set's also without a pin, if its program references a record map that names the set.
 //! 3. Every pin under the set's directory, as a chain's link, as a map, or as litter.
@@ -122,6 +122,9 @@ pub struct LivePoint {
     pub presence: Presence,
     /// The set's own chain.
     pub ours: Option<LiveChain>,
+    /// The chain of the set that was here, where there is none now and its record is still pinned: somebody
+    /// removed its link. Never beside [`LivePoint::ours`].
+    pub lost: Option<LostChain>,
     /// Everybody else who is attached here, in the order in which the kernel runs them.
     pub others: Vec<OtherProgram>,
     /// The hook's revision, where the kernel counts one (tcx).
@@ -156,6 +159,15 @@ pub struct LiveChain {
     pub maps: BTreeMap<MapKey, LiveMap>,
     /// How many programs run before ours at this hook.
     pub after: usize,
+}
+
+/// A chain whose link is gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LostChain {
+    /// What it was.
+    pub record: LiveRecord,
+    /// The record's pin. A new chain at the hook takes it over.
+    pub pin: Litter,
 }
 
 /// Whether the kernel still runs what a link holds.

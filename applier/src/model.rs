@@ -8,7 +8,10 @@
 //! Every call of the trait is counted. A [`Fault`] makes one of them fail, or kills
 //! the process there: a call that comes after that does nothing, as if nobody made it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use bpfkit_schemas::{
     Code, Diagnostic,
@@ -22,7 +25,7 @@ use crate::{
     execute::{Kernel, StepError},
     live::{
         Attachment, HeldBy, HookPoint, Interface, LinkId, Litter, LiveChain, LiveMap, LivePoint, LiveRecord, LiveState,
-        MapId, MapKey, MapShape, OtherProgram, Owner, Pin, Presence, ProgramId, Record, Revision,
+        LostChain, MapId, MapKey, MapShape, Namespace, OtherProgram, Owner, Pin, Presence, ProgramId, Record, Revision,
     },
 };
 
@@ -48,6 +51,8 @@ pub struct Model {
     programs: BTreeMap<ProgramId, ModelProgram>,
     maps: BTreeMap<MapId, MapShape>,
     link_pins: BTreeMap<HookPoint, LinkId>,
+    /// The records that are pinned beside links, by hook.
+    record_pins: BTreeMap<HookPoint, LiveRecord>,
     map_pins: BTreeMap<MapKey, MapId>,
     last_id: u32,
 }
@@ -132,7 +137,7 @@ impl Model {
         let mut live = LiveState::empty(set.clone());
         let ours = self.links.iter().map(|(id, link)| (link.point, *id));
         let by_point: BTreeMap<HookPoint, LinkId> = ours.collect();
-        for point in asked.into_iter().chain(by_point.keys().copied()) {
+        for point in asked.into_iter().chain(by_point.keys().copied()).chain(self.record_pins.keys().copied()) {
             if let Some(seen) = self.point(point, by_point.get(&point).copied()) {
                 live.points.insert(point, seen);
             }
@@ -181,6 +186,12 @@ impl Model {
                 }
             }
             Disturbance::UnpinOurs { point } => {
+                if let Some(link) = self.link_pins.remove(point) {
+                    self.leave(*point, link);
+                    self.links.remove(&link);
+                }
+            }
+            Disturbance::UnpinHeld { point } => {
                 if self.link_pins.remove(point).is_some()
                     && !ours(self, point).is_some_and(|link| self.is_attached(link))
                 {
@@ -236,13 +247,20 @@ impl Model {
     fn point(&self, point: HookPoint, ours: Option<LinkId>) -> Option<LivePoint> {
         let here = self.interfaces.get(&(point.namespace, point.index));
         let link = ours.and_then(|id| self.links.get(&id));
-        let interface = here.cloned().or_else(|| link.map(|link| link.interface.clone()))?;
+        let record = self.record_pins.get(&point);
+        let named = |record: &LiveRecord| {
+            let name = record.read().map_or_else(String::new, |record| record.interface.clone());
+            Interface { namespace: Namespace { inode: point.namespace, path: None }, index: point.index, name }
+        };
+        let interface = here.cloned().or_else(|| link.map(|link| link.interface.clone())).or(record.map(named))?;
+        let pin = || Litter { path: record_path(&point), what: "the record of a chain whose link is gone".to_owned() };
         let order = self.hooks.get(&point).map_or(&[][..], |hook| hook.order.as_slice());
         let changes = self.hooks.get(&point).map_or(0, |hook| hook.changes);
         Some(LivePoint {
             interface,
             presence: if here.is_some() { Presence::Here } else { Presence::Gone },
             ours: ours.and_then(|id| self.chain(id, order)),
+            lost: record.filter(|_| ours.is_none()).map(|record| LostChain { record: record.clone(), pin: pin() }),
             others: self.others(point),
             revision: (point.hook != Hook::Xdp).then_some(Revision(changes + 1)),
         })
@@ -283,6 +301,12 @@ impl Model {
         }
     }
 
+    fn pin_record(&mut self, point: HookPoint, program: ProgramId) {
+        if let Some(program) = self.programs.get(&program) {
+            self.record_pins.insert(point, program.record.clone());
+        }
+    }
+
     fn id(&mut self) -> u32 {
         self.last_id += 1;
         self.last_id
@@ -301,6 +325,10 @@ impl Model {
             _ => Ok(()),
         }
     }
+}
+
+fn record_path(point: &HookPoint) -> PathBuf {
+    format!("records/{}-{}-{}", point.hook.slug(), point.namespace, point.index).into()
 }
 
 impl Kernel for Model {
@@ -388,6 +416,7 @@ impl Kernel for Model {
         self.hooks.entry(point).or_default().order.insert(0, Occupant::Ours(id));
         self.links.insert(id, ModelLink { point, interface: interface.clone(), mode, program: *program });
         self.link_pins.insert(point, id);
+        self.pin_record(point, *program);
         Ok(id)
     }
 
@@ -397,8 +426,12 @@ impl Kernel for Model {
         match self.links.get_mut(&link) {
             Some(known) if attached && known.program == *from => {
                 known.program = *to;
-                if let Some(hook) = self.hooks.get_mut(&known.point) {
+                let point = known.point;
+                if let Some(hook) = self.hooks.get_mut(&point) {
                     hook.changes += 1;
+                }
+                if self.link_pins.get(&point) == Some(&link) {
+                    self.pin_record(point, *to);
                 }
                 Ok(())
             }
@@ -408,10 +441,11 @@ impl Kernel for Model {
 
     fn pin_link(&mut self, point: &HookPoint, link: LinkId) -> Result<(), ModelError> {
         self.call()?;
-        if !self.links.contains_key(&link) {
+        let Some(program) = self.links.get(&link).map(|link| link.program) else {
             return Err(ModelError::Contended(format!("link {link}")));
-        }
+        };
         self.link_pins.insert(*point, link);
+        self.pin_record(*point, program);
         Ok(())
     }
 
@@ -422,6 +456,7 @@ impl Kernel for Model {
         }
         self.leave(*point, link);
         self.link_pins.remove(point);
+        self.record_pins.remove(point);
         self.links.remove(&link);
         Ok(())
     }
@@ -429,6 +464,8 @@ impl Kernel for Model {
     fn sweep(&mut self, litter: &Litter) -> Result<(), ModelError> {
         self.call()?;
         self.litter.remove(litter);
+        let pinned = &self.link_pins;
+        self.record_pins.retain(|point, _| record_path(point) != litter.path || pinned.contains_key(point));
         Ok(())
     }
 }

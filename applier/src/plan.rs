@@ -84,7 +84,7 @@ pub fn plan(desired: &Desired, live: &LiveState) -> Result<Plan, PlanError> {
         grounds: desired.grounds.clone(),
         maps,
         hooks,
-        cleanup: cleanup(stale, live),
+        cleanup: cleanup(stale, live, |point| desired.chains.contains_key(point)),
         warnings,
         unchanged,
     })
@@ -98,16 +98,22 @@ pub fn remove(live: &LiveState) -> Plan {
         grounds: Vec::new(),
         maps: Vec::new(),
         hooks: live.points.iter().filter_map(|(point, at)| hooks::unwanted(*point, at, Because::SetRemoved)).collect(),
-        cleanup: cleanup(live.maps.iter(), live),
+        cleanup: cleanup(live.maps.iter(), live, |_| false),
         warnings: Vec::new(),
         unchanged: 0,
     }
 }
 
-fn cleanup<'a>(stale: impl Iterator<Item = (&'a MapKey, &'a crate::live::LiveMap)>, live: &LiveState) -> Vec<Cleanup> {
+fn cleanup<'a>(
+    stale: impl Iterator<Item = (&'a MapKey, &'a crate::live::LiveMap)>,
+    live: &LiveState,
+    is_wanted: impl Fn(&HookPoint) -> bool,
+) -> Vec<Cleanup> {
+    // A chain that is attached where another one was lost takes over the pin of its record.
+    let lost = live.points.iter().filter(|(point, _)| !is_wanted(point)).filter_map(|(_, at)| at.lost.as_ref());
     stale
         .map(|(key, map)| Cleanup::UnpinMap { key: key.clone(), map: map.id, shape: map.shape.clone() })
-        .chain(live.litter.iter().cloned().map(Cleanup::Sweep))
+        .chain(lost.map(|lost| &lost.pin).chain(&live.litter).cloned().map(Cleanup::Sweep))
         .collect()
 }
 
@@ -302,6 +308,8 @@ pub enum Because {
     DetachedBySomebody,
     /// The pin of our link is gone.
     PinGone,
+    /// Somebody removed our link, by its pin.
+    LinkGone,
     /// No chain of the set wants this hook any more.
     NoLongerInManifest,
     /// The interface is gone.

@@ -242,7 +242,9 @@ pub fn plan_removal(set: &SetName, places: Places) -> Result<Plan, KernelError> 
 pub fn take_off(set: &SetName, places: Places) -> Result<(Plan, Outcome<KernelError>), KernelError> {
     let mut kernel = LinuxKernel::new(places, set.clone());
     let _lock = kernel.lock()?;
-    converge(&Linker::nothing(), &mut kernel, |kernel| Ok(remove(&kernel.observe(&[])?)))
+    let taken = converge(&Linker::nothing(), &mut kernel, |kernel| Ok(remove(&kernel.observe(&[])?)));
+    kernel.tidy();
+    taken
 }
 
 /// `/sys/devices/system/cpu/possible`, as libbpf counts it; 1 where that can't be read.

@@ -1,7 +1,7 @@
 //! What is live of a set, and in what it has drifted: with its manifest, or from the records alone.
 //!
 //! Pure. Without a wish, drift is what somebody else did to what was applied: a link
-//! detached, a pin removed, a record damaged. With one, it is also every way in which what
+//! detached or removed, a pin removed, a record damaged. With one, it is also every way in which what
 //! is live isn't what is wanted.
 //!
 //! A record names the version that was applied, and the same bytes under another version are
@@ -78,6 +78,8 @@ pub enum Drift {
     Detached,
     /// Our link's or map's pin is gone.
     PinGone,
+    /// Our link is gone: somebody removed it.
+    LinkGone,
     /// The interface is gone.
     InterfaceGone,
     /// The chain's record can't be read; why.
@@ -122,7 +124,8 @@ fn hook(point: HookPoint, live: &LiveState, wanted: Option<&Desired>) -> Option<
     let ours = at.and_then(|at| at.ours.as_ref());
     let chain = wanted.and_then(|wanted| wanted.chains.get(&point));
     let interface = at.map(|at| &at.interface).or_else(|| chain.map(|chain| &chain.interface))?.clone();
-    if ours.is_none() && chain.is_none() {
+    let lost = at.and_then(|at| at.lost.as_ref());
+    if ours.is_none() && chain.is_none() && lost.is_none() {
         return None;
     }
     let mut drift = Vec::new();
@@ -132,12 +135,15 @@ fn hook(point: HookPoint, live: &LiveState, wanted: Option<&Desired>) -> Option<
     } else if let Some(ours) = ours {
         drift.extend(of_link(ours));
     }
+    if lost.is_some() {
+        drift.push(Drift::LinkGone);
+    }
     let attached = ours.is_some_and(|ours| ours.attachment == Attachment::Attached);
     if !attached && point.hook.is_exclusive() && !others.is_empty() {
         drift.push(Drift::TakenBy(others.clone()));
     }
     match (ours, chain) {
-        (None, Some(_)) => drift.push(Drift::NotAttached),
+        (None, Some(_)) if lost.is_none() => drift.push(Drift::NotAttached),
         (Some(_), None) if wanted.is_some() => drift.push(Drift::NotWanted),
         (Some(ours), Some(chain)) => {
             if let LiveRecord::Read(record) = &ours.record
@@ -151,8 +157,9 @@ fn hook(point: HookPoint, live: &LiveState, wanted: Option<&Desired>) -> Option<
         }
         _ => {}
     }
-    let record = ours.and_then(|ours| ours.record.read());
-    let mode = ours.map(|ours| ours.mode).or_else(|| chain.map(|chain| chain.record.mode)).unwrap_or_default();
+    let record = ours.map(|ours| &ours.record).or_else(|| lost.map(|lost| &lost.record)).and_then(LiveRecord::read);
+    let mode = ours.map(|ours| ours.mode).or_else(|| chain.map(|chain| chain.record.mode));
+    let mode = mode.or_else(|| record.map(|record| record.mode)).unwrap_or_default();
     Some(HookStatus {
         point,
         label: long_label(point.hook, &interface, mode),
@@ -281,6 +288,7 @@ impl Display for Drift {
         match self {
             Self::Detached => f.write_str("somebody detached it"),
             Self::PinGone => f.write_str("its pin is gone"),
+            Self::LinkGone => f.write_str("its link is gone: somebody removed it"),
             Self::InterfaceGone => f.write_str("its interface is gone"),
             Self::RecordUnreadable(why) => write!(f, "its record can't be read ({})", why.escape_default()),
             Self::TakenBy(others) => {

@@ -72,7 +72,7 @@ fn past() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         5 => (wish(), fault()).prop_map(|(wish, fault)| Event::Apply(wish, fault)),
         1 => fault().prop_map(Event::Remove),
-        4 => (0..9_usize, 0..64_usize).prop_map(|(kind, which)| Event::Disturb(kind, which)),
+        4 => (0..10_usize, 0..64_usize).prop_map(|(kind, which)| Event::Disturb(kind, which)),
     ];
     prop::collection::vec(event, 0..7)
 }
@@ -153,7 +153,8 @@ fn disturb(world: &mut World, kind: usize, which: usize) {
         2 => Disturbance::DamageRecord { point },
         3 => Disturbance::Litter { path: format!("x{which}").into() },
         4 if !keys.is_empty() => Disturbance::UnpinMap { key: keys[which % keys.len()].clone() },
-        5 => Disturbance::RemoveForeign { point, name: "theirs".into() },
+        5 => Disturbance::UnpinHeld { point },
+        6 => Disturbance::RemoveForeign { point, name: "theirs".into() },
         // Strangers on XDP keep most wishes from being applied: rarely.
         _ if point.hook.is_exclusive() && !which.is_multiple_of(8) => return,
         _ => Disturbance::AddForeign { point, name: "theirs".into(), place: which % 3 },

@@ -10,7 +10,7 @@
 #[path = "words/world.rs"]
 mod world;
 
-use bpfkit_applier::model::Disturbance;
+use bpfkit_applier::{model::Disturbance, status::status};
 use world::World;
 
 fn live(interfaces: &str, chains: &str) -> World {
@@ -266,7 +266,7 @@ fn what_somebody_undid_is_put_back_with_the_reason() {
     let key = bpfkit_applier::live::MapKey::Private("guard".parse().unwrap(), "blocked".into());
     for disturbance in [
         Disturbance::DetachOurs { point: eth0 },
-        Disturbance::UnpinOurs { point: eth1 },
+        Disturbance::UnpinHeld { point: eth1 },
         Disturbance::DamageRecord { point: eth2 },
         Disturbance::UnpinMap { key },
         Disturbance::Litter { path: "links/.new".into() },
@@ -338,4 +338,47 @@ set edge
     + guard
 "
     );
+}
+
+#[test]
+fn a_chain_whose_link_somebody_removed_is_drift_without_a_manifest_and_comes_back_with_one() {
+    let mut world = World::new("eth0");
+    world.map("guard", "counts 1/4/8/64");
+    world.apply("xdp eth0: guard, meter");
+    let point = world.at("xdp", "eth0");
+    world.model.disturb(&Disturbance::UnpinOurs { point });
+
+    let found = status(&world.live(None), None);
+    assert!(found.has_drifted());
+    assert_eq!(
+        found.to_string(),
+        "\
+set edge: drifted
+  xdp eth0 (native, fused): guard, meter
+    ! its link is gone: somebody removed it
+  maps
+    guard/counts: hash, key 4, value 8, 64 entries
+"
+    );
+    assert_eq!(
+        world.planned("xdp eth0: guard, meter"),
+        "\
+set edge
+  xdp eth0 (native, fused): attach again, its link is gone: somebody removed it
+    + guard
+    + meter
+"
+    );
+    assert_eq!(
+        world.planned_removal(),
+        "\
+set edge: remove
+  maps
+    - guard/counts  unpin; its contents are lost
+  leftovers
+    - records/xdp-1-1  the record of a chain whose link is gone
+"
+    );
+    world.apply("xdp eth0: guard, meter");
+    assert!(!status(&world.live(None), None).has_drifted());
 }

@@ -9,8 +9,8 @@
 //! | `tmp-…` | what a step that was cut off left behind |
 //!
 //! A pin appears or is exchanged in one step: it is made under a temporary name and
-//! renamed (bpffs renames over a pin as other file systems do). Directories come
-//! with the first pin and go with the last.
+//! renamed (bpffs renames over a pin as other file systems do). Directories, `bpfkit`
+//! among them, come with the first pin and go with the last.
 
 use std::{
     ffi::CString,
@@ -105,18 +105,23 @@ impl SetDirectory {
         sys::obj_pin(link, &name).map_err(pinning)
     }
 
-    /// Removes the pin at `path`, and directories of the set that are empty then. That it is gone is no error.
+    /// Removes the pin at `path`, and directories of ours that are empty then. That it is gone is no error.
     pub(crate) fn unpin(&self, path: &Path) -> Result<(), KernelError> {
         remove(path)?;
-        let mut directory = path.parent();
-        while let Some(at) = directory.filter(|at| at.starts_with(&self.path)) {
-            // Not empty, gone, or somebody is faster: all the same to us.
-            if fs::remove_dir(at).is_err() {
-                break;
-            }
-            directory = at.parent();
-        }
+        self.tidy();
         Ok(())
+    }
+
+    /// Removes every directory of ours that is empty, up to `bpfkit` itself.
+    pub(crate) fn tidy(&self) {
+        let programs = self.path.join("programs");
+        let of_programs = fs::read_dir(&programs).into_iter().flatten().map_while(Result::ok).map(|entry| entry.path());
+        let ours = ["links", "records", "maps"].map(|name| self.path.join(name));
+        let above = [programs.clone(), self.path.clone(), self.bpffs.join("bpfkit")];
+        for directory in of_programs.chain(ours).chain(above) {
+            // Not empty, gone, no directory, or somebody is faster: all the same to us.
+            let _ = fs::remove_dir(directory);
+        }
     }
 
     /// Mounts bpffs if nobody has, and makes `path` with its parents.

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -30,8 +31,18 @@ impl HostLock {
         let path = directory.join("lock");
         let failed = |source| KernelError::call(format!("opening the lock `{}`", path.display()), source);
         fs::create_dir_all(directory).map_err(failed)?;
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        // `flock` takes a descriptor for reading alone: whoever can open the file can hold every apply up.
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(failed)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(KernelError::Locked { holder: holder(&mut file) }),
@@ -58,6 +69,16 @@ fn holder(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_else_can_open_the_lock_even_where_it_was_there_with_open_doors() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(directory.path().join("lock"), "").unwrap();
+        let _held = HostLock::take(directory.path()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(directory.path()), mode(&directory.path().join("lock"))), (0o700, 0o600));
+    }
 
     #[test]
     fn the_second_to_take_the_lock_learns_who_has_it() {

@@ -17,6 +17,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::error::KernelError;
 
+/// `NSFS_MAGIC` (`linux/magic.h`): the file system that namespaces' files are of.
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
+
 /// One network namespace, held open so that its inode can't be given to another.
 #[derive(Debug)]
 pub(crate) struct Netns {
@@ -31,7 +34,14 @@ impl Netns {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, KernelError> {
         let place = path.unwrap_or(Path::new("/proc/self/ns/net"));
         let failed = |source| KernelError::Netns { path: place.to_owned(), source };
-        let file = File::open(place).map_err(failed)?;
+        // The path may come out of a bundle: opening a FIFO would wait for ever, opening a device do whatever it does.
+        if !fs::metadata(place).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no network namespace")));
+        }
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(place).map_err(failed)?;
+        if rustix::fs::fstatfs(&file).map_err(|errno| failed(errno.into()))?.f_type != NSFS_MAGIC {
+            return Err(failed(io::Error::other("it is no network namespace")));
+        }
         let inode = file.metadata().map_err(failed)?.ino();
         Ok(Self { path: path.map(Path::to_owned), file, inode })
     }

@@ -5,9 +5,9 @@
 //! old by the time it is read; every change is compared by the kernel with what was
 //! seen here.
 //!
-//! A chain is the set's if its link is pinned in the set's directory or, at a hook that
-//! the caller asks about, if its program is bound to a record that names the set: there
-//! neither a removed pin nor a removed record hides it.
+//! A chain is the set's if its link is pinned in the set's directory, if its program is
+//! bound to a record map that is pinned there, or, at a hook that the caller asks about, to
+//! one that names the set: neither a removed pin nor a removed record hides it.
 
 mod owner;
 mod pins;
@@ -32,19 +32,20 @@ use self::{
 use super::{
     bpffs::SetDirectory,
     error::KernelError,
-    sys::{self, LinkInfo},
+    sys::{self, LinkInfo, Map},
 };
 use crate::{
     live::{
-        Attachment, HeldBy, HookPoint, Interface, LinkId, LiveChain, LiveMap, LivePoint, LiveRecord, LiveState, MapKey,
-        Namespace, OtherProgram, Owner, Pin, Presence, ProgramId,
+        Attachment, HeldBy, HookPoint, Interface, LinkId, Litter, LiveChain, LiveMap, LivePoint, LiveRecord, LiveState,
+        LostChain, MapKey, Namespace, OtherProgram, Owner, Pin, Presence, ProgramId,
     },
     record::{Record, Stored},
 };
 
 /// Observes `set` on this host, and the hook points in `asked`.
 pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) -> Result<LiveState, KernelError> {
-    let pins = pins::read(&SetDirectory::new(bpffs, set))?;
+    let directory = SetDirectory::new(bpffs, set);
+    let pins = pins::read(&directory)?;
     let links = programs::links()?;
     let programs = Programs::default();
 
@@ -52,7 +53,7 @@ pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) 
     // may hold a set of this name, at hooks of its own, and that one is not ours to touch.
     let mut points: BTreeSet<HookPoint> =
         asked.iter().map(|(interface, hook)| HookPoint::of(interface, *hook)).collect();
-    points.extend(pins.links.keys());
+    points.extend(pins.links.keys().chain(pins.records.keys()));
     let paths = asked.iter().map(|(interface, _)| interface.namespace.path.clone()).collect();
     let inodes: BTreeSet<u64> = points.iter().map(|point| point.namespace).collect();
     let opened = places::open(&paths, |inode| inodes.contains(&inode))?;
@@ -66,11 +67,33 @@ pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) 
     for point in points {
         let pinned = pins.links.get(&point);
         let asked = asked.iter().find(|(interface, hook)| HookPoint::of(interface, *hook) == point);
-        let kept = pins.records.get(&point).and_then(programs::read).and_then(Result::ok).map(|stored| stored.record);
-        let live = observer.point(&point, pinned, asked.map(|(interface, _)| interface), kept.as_ref())?;
+        let kept = pins.records.get(&point).map(|map| Kept::read(&directory, &point, map)).transpose()?;
+        let live = observer.point(&point, pinned, asked.map(|(interface, _)| interface), kept)?;
         state.points.insert(point, live);
     }
     Ok(state)
+}
+
+/// A record map that is pinned for a hook.
+struct Kept {
+    id: u32,
+    record: LiveRecord,
+    pin: Litter,
+}
+
+impl Kept {
+    fn read(directory: &SetDirectory, point: &HookPoint, map: &Map) -> Result<Self, KernelError> {
+        let info = sys::map_info(map).map_err(|source| KernelError::call("reading a pinned record", source))?;
+        let record = match programs::read(map) {
+            Some(Ok(stored)) => LiveRecord::Read(Box::new(stored.record)),
+            Some(Err(error)) => LiveRecord::Unreadable(error.to_string()),
+            None => LiveRecord::Unreadable("another map is pinned in its place".to_owned()),
+        };
+        let path = directory.record(point);
+        let path = path.strip_prefix(directory.path()).unwrap_or(&path).to_owned();
+        let pin = Litter { path, what: "the record of a chain whose link is gone".to_owned() };
+        Ok(Self { id: info.id, record, pin })
+    }
 }
 
 /// The set that a program's record names.
@@ -117,12 +140,12 @@ impl Observer<'_> {
         point: &HookPoint,
         pinned: Option<&LinkInfo>,
         asked: Option<&Interface>,
-        kept: Option<&Record>,
+        kept: Option<Kept>,
     ) -> Result<LivePoint, KernelError> {
         let attached = self.attached(point);
         let ours = match pinned {
             Some(link) => Some(link.clone()),
-            None => self.unpinned(&attached)?,
+            None => self.unpinned(&attached, asked.is_some(), kept.as_ref().map(|kept| kept.id))?,
         };
         let chain = match &ours {
             Some(link) => Some(self.chain(point, link, pinned.is_some(), &attached)?),
@@ -134,10 +157,12 @@ impl Observer<'_> {
                 others.extend(self.other(*one)?);
             }
         }
-        let record = chain.as_ref().and_then(|chain| chain.record.read()).or(kept);
+        let record = chain.as_ref().map(|chain| &chain.record).or(kept.as_ref().map(|kept| &kept.record));
+        let record = record.and_then(LiveRecord::read);
         let (interface, presence) = self.interface(point, asked, record, ours.as_ref());
         let revision = self.places.get(&point.namespace).and_then(|place| place.tcx.get(point)).map(|(at, _)| *at);
-        Ok(LivePoint { interface, presence, ours: chain, others, revision })
+        let lost = kept.filter(|_| chain.is_none()).map(|Kept { record, pin, .. }| LostChain { record, pin });
+        Ok(LivePoint { interface, presence, ours: chain, lost, others, revision })
     }
 
     /// Who is at the hook.
@@ -169,11 +194,20 @@ impl Observer<'_> {
             .collect()
     }
 
-    /// The set's own link among those who are at a hook, where none is pinned for it.
-    fn unpinned(&mut self, attached: &[Attached]) -> Result<Option<LinkInfo>, KernelError> {
+    /// The set's own link among those who are at a hook, where none is pinned for it: its program is bound to the
+    /// record map `kept`, or, if the caller `asked`, to any that names the set.
+    fn unpinned(
+        &mut self,
+        attached: &[Attached],
+        asked: bool,
+        kept: Option<u32>,
+    ) -> Result<Option<LinkInfo>, KernelError> {
         for one in attached {
             let Some(link) = one.link.and_then(|id| self.links.get(&id)) else { continue };
-            if self.programs.see(one.program)?.is_some_and(|seen| set_of(seen) == Some(self.set)) {
+            let is_ours = |seen: &Seen| {
+                asked && set_of(seen) == Some(self.set) || kept.is_some_and(|kept| seen.info.maps.contains(&kept))
+            };
+            if self.programs.see(one.program)?.is_some_and(is_ours) {
                 return Ok(Some(link.clone()));
             }
         }

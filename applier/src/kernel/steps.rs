@@ -193,8 +193,9 @@ impl Kernel for LinuxKernel {
             Err(source) => return Err(KernelError::call(format!("opening link {link}"), source)),
         }
         self.links.remove(&link);
-        self.directory.unpin(&path)?;
-        self.directory.unpin(&self.directory.record(point))
+        // The record first: one that stays alone says that somebody else removed the link.
+        self.directory.unpin(&self.directory.record(point))?;
+        self.directory.unpin(&path)
     }
 
     fn sweep(&mut self, litter: &Litter) -> Result<(), KernelError> {

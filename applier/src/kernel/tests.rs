@@ -14,7 +14,7 @@ use bpfkit_schemas::{
 use super::*;
 use crate::{
     execute::{Kernel, StepError},
-    fuse::{Component, ComponentMap, FusedChain, MapLoad, SourceLine, verdict},
+    fuse::{Component, ComponentMap, FusedChain, Linker, MapLoad, SourceLine, verdict},
     live::{Attachment, HookPoint, MapKey, MapShape, Namespace, Owner, Pin, Record, Revision},
     record::{RecordedMap, RecordedProgram, RecordedSource},
 };
@@ -134,6 +134,22 @@ impl Wire {
         self.load(hook, mode, &[(&component, hook.default_proceed_on())], &BTreeMap::new())
     }
 
+    /// Removes a link's pin, and waits until the kernel has taken the link apart.
+    fn lose(&self, point: &HookPoint) {
+        std::fs::remove_file(self.kernel.directory.link(point)).unwrap();
+        let is_free = || {
+            let seen = self.seen(point.hook);
+            seen.ours.is_none() && seen.others.is_empty()
+        };
+        for _ in 0..200 {
+            if is_free() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the hook is still taken");
+    }
+
     fn seen(&self, hook: Hook) -> crate::live::LivePoint {
         let live = self.kernel.observe(&[(self.interface.clone(), hook)]).unwrap();
         live.points[&HookPoint::of(&self.interface, hook)].clone()
@@ -194,7 +210,7 @@ fn a_removed_pin_hides_nothing_while_somebody_holds_the_link() {
 
     let live = wire.kernel.observe(&[]).unwrap();
     assert_eq!(live.points[&point].ours.as_ref().unwrap().pin, Pin::Gone);
-    assert_eq!(live.litter.len(), 1);
+    assert_eq!((live.litter.len(), &live.points[&point].lost), (0, &None));
     wire.kernel.pin_link(&point, link).unwrap();
     assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().pin, Pin::Pinned);
 
@@ -202,6 +218,33 @@ fn a_removed_pin_hides_nothing_while_somebody_holds_the_link() {
     assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().attachment, Attachment::Detached);
     let again = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &program, None).unwrap();
     assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().link, again);
+}
+
+#[test]
+fn a_link_that_went_with_its_pin_is_missed_by_its_record_and_the_hook_can_be_had_again() {
+    let mut wire = Wire::new("lost");
+    for (hook, mode) in [(Hook::Xdp, Mode::Generic), (Hook::TcEgress, Mode::Native)] {
+        let point = HookPoint::of(&wire.interface, hook);
+        let program = wire.one(hook, mode, 2);
+        wire.kernel.attach(&wire.interface.clone(), hook, mode, &program, None).unwrap();
+        wire.lose(&point);
+
+        let live = wire.kernel.observe(&[]).unwrap();
+        let at = &live.points[&point];
+        let lost = at.lost.as_ref().unwrap();
+        assert_eq!((&at.ours, lost.record.read().unwrap().hook, at.interface.name.as_str()), (&None, hook, "vB"));
+        let found = crate::status::status(&live, None);
+        assert!(found.has_drifted() && found.to_string().contains("its link is gone"), "{found}");
+
+        let link = wire.kernel.attach(&wire.interface.clone(), hook, mode, &program, None).unwrap();
+        let seen = wire.seen(hook);
+        assert_eq!((seen.lost, seen.ours.unwrap().link), (None, link));
+        wire.lose(&point);
+        let plan = crate::plan::remove(&wire.kernel.observe(&[]).unwrap());
+        let outcome = crate::execute::execute(&plan, &Linker::nothing(), &mut wire.kernel);
+        assert!(outcome.stopped.is_none() && outcome.left.is_empty(), "{outcome:?}");
+        assert!(!wire.kernel.directory.path().exists());
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! apply xdp e0: guard, meter; tc/ingress e0: meter
 //! remove
 //! detach xdp e0               # somebody detaches our link
-//! unpin xdp e0                # somebody removes our link's pin, while another process holds the link
+//! unpin xdp e0                # somebody removes our link's pin, and the link goes with it
+//! unpin-held xdp e0           # the same, while another process holds the link
 //! unpin-map meter/counts      # or blocklist, for a shared one
 //! foreign tc/ingress e0 other # somebody attaches `other`, last
 //! foreign-gone tc/ingress e0 other
@@ -37,8 +38,10 @@ pub enum Disturbance {
     RemoveForeign { point: HookPoint, name: String },
     /// Detaches our link (`BPF_LINK_DETACH`).
     DetachOurs { point: HookPoint },
-    /// Removes our link's pin. An attached link is held by somebody else and lives on.
+    /// Removes our link's pin, which is the last that holds the link.
     UnpinOurs { point: HookPoint },
+    /// Removes our link's pin. An attached link is held by somebody else and lives on.
+    UnpinHeld { point: HookPoint },
     /// Removes a map's pin.
     UnpinMap { key: MapKey },
     /// Removes an interface.
@@ -131,6 +134,7 @@ fn disturbance<H: ScriptHost>(host: &mut H, verb: &str, rest: &str) -> Result<Di
     match verb {
         "detach" => Ok(Disturbance::DetachOurs { point }),
         "unpin" => Ok(Disturbance::UnpinOurs { point }),
+        "unpin-held" => Ok(Disturbance::UnpinHeld { point }),
         "foreign" => Ok(Disturbance::AddForeign { point, name: name()?, place: usize::MAX }),
         "foreign-gone" => Ok(Disturbance::RemoveForeign { point, name: name()? }),
         _ => Err(format!("`{verb}` is no verb of scripts")),
@@ -193,6 +197,10 @@ fn state(live: &LiveState) -> String {
             if ours.pin == Pin::Gone {
                 said.push_str(" unpinned");
             }
+        }
+        if let Some(lost) = &at.lost {
+            let programs = lost.record.read().map_or(0, |record| record.programs.len());
+            let _ = write!(said, " lost a chain of {programs}");
         }
         for (place, other) in at.others.iter().enumerate() {
             let side = if at.ours.as_ref().is_some_and(|ours| place < ours.after) { "after" } else { "before" };

@@ -45,6 +45,7 @@ pub(super) fn wanted(
                 plan.steps.push(HookStep::Drop { link: dead.link });
                 Because::DetachedBySomebody
             }
+            None if live.is_some_and(|live| live.lost.is_some()) => Because::LinkGone,
             None => Because::NotAttachedYet,
         });
         plan.steps.push(HookStep::Attach { chain: Box::new(chain.record.clone()), expect: plan.seen.revision });

@@ -133,7 +133,7 @@ impl HookPlan {
         let has = |wanted: fn(&HookStep) -> bool| self.steps.iter().any(wanted);
         let drops = has(|step| matches!(step, HookStep::Drop { .. }));
         if has(|step| matches!(step, HookStep::Attach { .. })) {
-            if drops { "attach again" } else { "attach" }
+            if drops || self.because.contains(&Because::LinkGone) { "attach again" } else { "attach" }
         } else if has(|step| matches!(step, HookStep::Replace { .. })) {
             "replace"
         } else if has(|step| matches!(step, HookStep::Detach { .. })) {
@@ -158,6 +158,7 @@ impl Because {
             Self::UsesAnotherMap(key) => format!("it uses another map than `{key}`"),
             Self::DetachedBySomebody => "somebody detached it".to_owned(),
             Self::PinGone => "its pin is gone".to_owned(),
+            Self::LinkGone => "its link is gone: somebody removed it".to_owned(),
             Self::NoLongerInManifest => "no longer in the manifest".to_owned(),
             Self::InterfaceGone => "its interface is gone".to_owned(),
             Self::SetRemoved => "the set is removed".to_owned(),

@@ -34,7 +34,7 @@ pub(super) struct Pins {
     pub(super) records: BTreeMap<HookPoint, Map>,
     /// The maps.
     pub(super) maps: BTreeMap<MapKey, LiveMap>,
-    /// Half-made pins, and records without a link.
+    /// Half-made pins.
     pub(super) litter: Vec<Litter>,
 }
 
@@ -54,10 +54,6 @@ pub(super) fn read(directory: &SetDirectory) -> Result<Pins, KernelError> {
         let Some(point) = bpffs::read_point(&name) else { continue };
         if let Some(map) = open_map(&path)? {
             pins.records.insert(point, map);
-        }
-        if !pins.links.contains_key(&point) {
-            let path = Path::new("records").join(&name);
-            pins.litter.push(Litter { path, what: "the record of a chain whose link is gone".to_owned() });
         }
     }
     for (name, path) in entries(&directory.path().join("maps"))? {
