@@ -5,6 +5,7 @@
 //! tools.
 #![forbid(unsafe_code)]
 
+pub mod host;
 pub mod skip;
 
 use std::path::{Path, PathBuf};

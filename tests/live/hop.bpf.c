@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * hop: one program of a chain, as the tests need it.
+ *
+ * Counts the IPv4 packets that it meets, in all and in a variable, writes its number to the trail,
+ * and answers what it is told to. The trail of one packet that met 1, 2 and 3 reads 0x123.
+ */
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#define ETH_P_IP 0x0800
+
+const volatile int verdict = 2;
+const volatile int number = 0; /* 0: leaves no trail */
+
+__u64 packets; /* in .bss */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} runs SEC(".maps");
+
+#define TRAIL(trail_name)                                                                                              \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                      \
+		__uint(max_entries, 1);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__type(value, __u64);                                                                                  \
+	} trail_name SEC(".maps")
+
+TRAIL(trail);
+TRAIL(tc_trail);
+
+static __always_inline int meet(void *trail_map, void *data, void *end)
+{
+	struct ethhdr *eth = data;
+	__u32 zero = 0;
+	__u64 *n, *path;
+
+	if ((void *)(eth + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
+		return verdict;
+	n = bpf_map_lookup_elem(&runs, &zero);
+	if (n)
+		*n += 1;
+	packets += 1;
+	path = number ? bpf_map_lookup_elem(trail_map, &zero) : 0;
+	if (path)
+		*path = *path << 4 | number;
+	return verdict;
+}
+
+SEC("xdp")
+int hop(struct xdp_md *ctx)
+{
+	return meet(&trail, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+}
+
+SEC("tc")
+int tc_hop(struct __sk_buff *ctx)
+{
+	return meet(&tc_trail, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

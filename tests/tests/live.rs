@@ -1,0 +1,25 @@
+//! The binary against this machine's own kernel: a manifest, packets, verdicts.
+//!
+//! Each test has a host of its own ([`bpfkit_tests::host`]) and nothing in common with
+//! the others but the CPUs. What measures or counts on them takes [`support::alone`].
+#![forbid(unsafe_code)]
+
+#[path = "live/support.rs"]
+mod support;
+
+#[path = "live/apart.rs"]
+mod apart;
+#[path = "live/chains.rs"]
+mod chains;
+#[path = "live/drift.rs"]
+mod drift;
+#[path = "live/escape.rs"]
+mod escape;
+#[path = "live/kill.rs"]
+mod kill;
+#[path = "live/maps.rs"]
+mod maps;
+#[path = "live/races.rs"]
+mod races;
+#[path = "live/refusals.rs"]
+mod refusals;

@@ -1,0 +1,141 @@
+//! Each hook: programs run in the declared order, verdicts decide, changes are changes, and `remove` leaves nothing.
+
+use bpfkit_tests::host::{Host, wait_until};
+
+use crate::support::{Chain, Hop, alone, among_others, apply, live, trail_of_one};
+
+const XDP_PASS: i32 = 2;
+const XDP_DROP: i32 = 1;
+const TC_UNSPEC: i32 = -1;
+const TC_OK: i32 = 0;
+const TC_SHOT: i32 = 2;
+const TC_PIPE: i32 = 3;
+
+/// A chain that is put up, changed in every way, and taken off.
+fn whole_life(hook: &str, more: &str, on: i32, off: i32) {
+    let host = Host::new();
+    let empty = host.footprint();
+    let (a, b, c) = (Hop::new("a", 1, on), Hop::new("b", 2, on), Hop::new("c", 3, on));
+    let chain = |hops: &[Hop]| apply(&host, "project", &[Chain { hook, more, hops }]);
+
+    chain(&[a, b]);
+    assert_eq!(trail_of_one(&host, hook), "12", "in the declared order");
+    if hook == "tc/egress" {
+        host.send(9)
+    } else {
+        host.receive(9)
+    }
+    assert!(wait_until(2, || host.counter("programs/b/runs") == 10), "10 packets, {}", host.counter("programs/b/runs"));
+    assert_eq!(host.counter("programs/a/runs"), 10);
+
+    chain(&[a, c, b]);
+    assert_eq!(trail_of_one(&host, hook), "132", "added in the middle");
+    assert_eq!(host.counter("programs/a/runs"), 11, "counters live on");
+    chain(&[b, a, c]);
+    assert_eq!(trail_of_one(&host, hook), "213", "reordered");
+    chain(&[c, Hop::new("b", 2, off), a]);
+    assert_eq!(trail_of_one(&host, hook), "32", "what isn't gone on with ends the chain");
+    chain(&[c, a]);
+    assert_eq!(trail_of_one(&host, hook), "31", "removed");
+    let pins = host.footprint().pins.join("\n");
+    assert!(!pins.contains("programs/b"), "the maps of `b` stay:\n{pins}");
+    assert_eq!(live(&host), [(hook.to_owned(), vec!["c".to_owned(), "a".to_owned()])]);
+
+    host.run("bpfkit remove $set").exits(0);
+    host.run("rmdir /sys/fs/bpf/bpfkit 2>/dev/null");
+    assert_eq!(host.footprint(), empty);
+    host.run("bpfkit status").exits(0).says(&["no set is live"]);
+}
+
+#[test]
+fn a_native_xdp_chain_runs_in_order_and_follows_its_manifest() {
+    let _cpus = among_others();
+    whole_life("xdp", "", XDP_PASS, XDP_DROP);
+}
+
+#[test]
+fn a_generic_xdp_chain_runs_in_order_and_follows_its_manifest() {
+    let _cpus = among_others();
+    whole_life("xdp", "mode: generic,", XDP_PASS, XDP_DROP);
+}
+
+#[test]
+fn a_chain_at_tc_ingress_runs_in_order_and_follows_its_manifest() {
+    let _cpus = among_others();
+    whole_life("tc/ingress", "", TC_OK, TC_SHOT);
+}
+
+#[test]
+fn a_chain_at_tc_egress_runs_in_order_and_follows_its_manifest() {
+    let _cpus = among_others();
+    whole_life("tc/egress", "", TC_PIPE, TC_SHOT);
+}
+
+/// What one packet meets where the first program answers `verdict` and the chain goes on after `proceed_on`.
+#[track_caller]
+fn goes_on(host: &Host, hook: &str, verdict: i32, proceed_on: &'static str) -> bool {
+    let first = Hop::new("first", 1, verdict).then(proceed_on);
+    let second = Hop::new("second", 2, if hook == "xdp" { XDP_DROP } else { TC_SHOT });
+    apply(host, "project", &[Chain { hook, more: "", hops: &[first, second] }]);
+    match trail_of_one(host, hook).as_str() {
+        "12" => true,
+        "1" => false,
+        other => panic!("{verdict} {proceed_on}: {other}"),
+    }
+}
+
+#[test]
+fn xdp_goes_on_after_the_declared_verdicts_and_no_others() {
+    let _cpus = among_others();
+    let host = Host::new();
+    let goes_on = |verdict, proceed_on| goes_on(&host, "xdp", verdict, proceed_on);
+    assert!(goes_on(XDP_PASS, "[pass]"));
+    assert!(!goes_on(XDP_DROP, "[pass]"));
+    assert!(goes_on(XDP_DROP, "[drop, aborted]"));
+    assert!(!goes_on(XDP_PASS, "[drop, aborted]"));
+    assert!(goes_on(0, "[aborted]"));
+    assert!(goes_on(1000, "[1000]"), "verdicts that XDP doesn't know");
+    assert!(!goes_on(1000, "[pass]"));
+    assert!(!goes_on(34, "[pass]"), "34 is 2 modulo 32: no mask of bits is at work");
+    assert!(goes_on(-1, "[-1]"));
+    assert!(!goes_on(-1, "[pass]"));
+}
+
+#[test]
+fn tc_goes_on_after_the_declared_verdicts_and_no_others() {
+    let _cpus = among_others();
+    let host = Host::new();
+    let goes_on = |verdict, proceed_on| goes_on(&host, "tc/ingress", verdict, proceed_on);
+    assert!(goes_on(TC_UNSPEC, "[unspec]"), "-1 is compared as 32 bits");
+    assert!(!goes_on(TC_UNSPEC, "[ok]"));
+    assert!(!goes_on(TC_OK, "[unspec]"));
+    assert!(goes_on(TC_OK, "[unspec, ok, pipe]"));
+    assert!(!goes_on(TC_SHOT, "[unspec, ok, pipe]"));
+    assert!(goes_on(99, "[99]"), "verdicts that tc doesn't know");
+    assert!(!goes_on(99, "[unspec, ok, pipe]"));
+    assert!(!goes_on(-5, "[unspec]"));
+}
+
+#[test]
+fn removing_a_set_gives_the_kernel_everything_back() {
+    // Counts over the whole machine: nobody else of us may make or remove anything meanwhile.
+    let _cpus = alone();
+    let host = Host::new();
+    let counts = || host.run("for what in prog map link; do bpftool -j $what show | jq 'length'; done").stdout;
+    let before = counts();
+    let (a, b) = (Hop::new("a", 1, XDP_PASS), Hop::new("b", 2, XDP_PASS));
+    let (c, d) = (Hop::new("c", 3, TC_OK), Hop::new("d", 4, TC_OK));
+    apply(
+        &host,
+        "project",
+        &[
+            Chain { hook: "xdp", more: "", hops: &[a, b] },
+            Chain { hook: "tc/ingress", more: "", hops: &[c, d] },
+            Chain { hook: "tc/egress", more: "", hops: &[d, c] },
+        ],
+    );
+    assert_ne!(counts(), before);
+    host.run("bpfkit remove $set").exits(0);
+    // The kernel frees programs and maps a moment after the last one lets go of them.
+    assert!(wait_until(10, || counts() == before), "before\n{before}after\n{}", counts());
+}

@@ -1,0 +1,98 @@
+//! No packet gets past a chain while it is replaced, and each is counted once.
+//!
+//! `pps` floods one end of a wire with a frame after the other; the chain at the other
+//! end counts and drops all of them, in one of two forms that `apply` puts in each other's
+//! place, by reference, as a host does. The counters live in maps that both forms
+//! use. So each frame that was sent was seen by each program exactly once, or the
+//! numbers differ; and what the chain misses, `pps` counts behind it.
+//!
+//! How fast the flood is depends on the machine: the test prints it, and fails only below half of
+//! what is aimed at, since a slow flood would prove little and a busy machine is no bug.
+
+use std::time::{Duration, Instant};
+
+use bpfkit_tests::host::Host;
+use serde_json::Value;
+
+use crate::support::{Chain, Hop, alone, hop_object, manifest};
+
+/// How often the chain is replaced.
+const CHANGES: u32 = 200;
+
+/// Bundles and signs the chains as version `tag` into the repo `dist`; the reference by digest.
+#[track_caller]
+fn publish(host: &Host, tag: &str, chain: Chain<'_>) -> String {
+    let set = host.set();
+    let unsigned = manifest(set, &[chain]);
+    let (body, _) = unsigned.split_once("trust:").unwrap();
+    let trust = format!(
+        "repos: [{{name: dist, url: 'oci:{}/dist'}}]\ntrust:\n  default: reject\n  keys: {{ana: {{file: ../ana.pub}}}}\n  \
+         image: {{local/{set}: {{author: {{from: [ana]}}}}}}\n",
+        host.folder().display()
+    );
+    host.write(&format!("{tag}/bpfkit.yml"), &format!("{body}{trust}"));
+    std::fs::write(host.folder().join(tag).join("hop.bpf.o"), hop_object()).unwrap();
+    let sign = format!("cd {tag} && bpfkit bundle --tag {tag} >&2 && bpfkit sign --key ../ana.key && bpfkit push");
+    let pushed = host.run(&sign).exits(0).stdout;
+    let digest = pushed.trim().rsplit_once('@').unwrap().1;
+    format!("oci:{}/dist/{set}@{digest}", host.folder().display())
+}
+
+/// Floods `chain` of `hook` while it is replaced [`CHANGES`] times; `least` is half of the frames a second aimed at.
+#[track_caller]
+fn nothing_escapes(hook: &str, more: &str, kind: &str, [on, off]: [i32; 2], least: u64) {
+    let _cpus = alone();
+    let host = Host::new();
+    host.run("bpfkit trust keygen --output ana && cp ana.pub /etc/bpfkit/").exits(0);
+    let policy = format!(
+        "default: reject\nkeys: {{ana: {{file: /etc/bpfkit/ana.pub}}}}\nimage: {{local/{}: {{author: {{from: [ana]}}}}}}",
+        host.set()
+    );
+    host.run(&format!("echo '{policy}' >/etc/bpfkit/trust.yml")).exits(0);
+    let (first, second) = (Hop::new("first", 0, on), Hop::new("second", 0, on));
+    let (extra, last) = (Hop::new("extra", 0, on), Hop::new("last", 0, off));
+    let old = publish(&host, "old", Chain { hook, more, hops: &[first, second, last] });
+    let new = publish(&host, "new", Chain { hook, more, hops: &[second, extra, first, last] });
+    host.run(&format!("bpfkit apply {old}")).exits(0);
+
+    let (mut changes, mut sent, mut seconds) = (0, 0, 0.0);
+    while changes < CHANGES {
+        // `pps` floods for a minute at most; a machine that needs longer floods again.
+        let flood = host.spawn(&format!("pps --from world:w0 --to :eth0 --chain {kind} --seconds 60 --ready"));
+        assert!(bpfkit_tests::host::wait_until(5, || flood.so_far().contains("ready")), "no flood");
+        let began = Instant::now();
+        while changes < CHANGES && began.elapsed() < Duration::from_secs(50) {
+            // The pair in one shell, so that less of the time goes to starting it.
+            let pair =
+                format!("bpfkit -q apply {new} >out && bpfkit -q apply {old} >>out; code=$?; cat out; exit $code");
+            let done = host.run(&pair).exits(0);
+            assert_eq!(done.stdout.matches("replace").count(), 2, "{}", done.stdout);
+            changes += 2;
+        }
+        host.run("pkill -INT -x pps --ns 1 --nslist pid");
+        let said = flood.wait().exits(0).stdout;
+        let flood: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!((&flood["passed"], &flood["dropped"]), (&Value::from(0), &Value::from(0)), "{flood}");
+        sent += flood["sent"].as_u64().unwrap();
+        seconds += flood["seconds"].as_f64().unwrap();
+    }
+    for program in ["first", "second", "last"] {
+        assert_eq!(host.counter(&format!("programs/{program}/runs")), sent, "seen by `{program}`, and sent");
+    }
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
+    let rate = (sent as f64 / seconds) as u64;
+    println!(
+        "{hook}: {changes} changes in {seconds:.1} s under {rate} frames a second: {sent} sent and seen, 0 passed"
+    );
+    assert!(rate >= least, "{rate} frames a second are too few to show anything: this machine is busy or slow");
+}
+
+#[test]
+fn no_packet_gets_past_a_native_xdp_chain_that_is_replaced_200_times() {
+    nothing_escapes("xdp", "", "xdp", [2, 1], 500_000);
+}
+
+#[test]
+fn no_packet_gets_past_a_tc_chain_that_is_replaced_200_times() {
+    nothing_escapes("tc/ingress", "", "tcx", [0, 2], 250_000);
+}
