@@ -133,6 +133,11 @@ pub(crate) fn data_layout(digest: &Digest) -> Digest {
     data_map::kept(digest)
 }
 
+/// Whether a program's map of this name can be told by the name of its pin.
+pub(crate) fn can_be_pinned(name: &str) -> bool {
+    bpffs::map_name(&bpffs::map_file(name)) == name
+}
+
 /// The bytes of the running kernel's BTF.
 pub fn kernel_btf() -> Result<Vec<u8>, KernelError> {
     fs::read(KERNEL_BTF).map_err(|source| KernelError::Unsupported {

@@ -382,3 +382,22 @@ set edge: remove
     world.apply("xdp eth0: guard, meter");
     assert!(!status(&world.live(None), None).has_drifted());
 }
+
+#[test]
+fn a_map_that_would_be_taken_for_global_variables_is_refused_and_shared_ones_are_not() {
+    for name in ["_bss", "_data", "_data_hot", ".data.a.b"] {
+        let mut world = World::new("eth0");
+        world.map("guard", ".bss 2/4/8/1~1");
+        world.map("guard", &format!("{name} 1/4/8/64"));
+        let refused = world.want("xdp eth0: guard").unwrap_err();
+        let text = world::diagnosed(&refused);
+        assert!(text.starts_with(&format!("A311 `{name}` of `guard` can't be pinned")), "{text}");
+    }
+    let mut world = World::new("eth0");
+    world.map("guard", ".bss 2/4/8/1~1");
+    world.map("guard", ".data.hot 2/4/8/1~1");
+    world.map("guard", "_other 1/4/8/64");
+    world.map("guard", "_bss 1/4/8/64");
+    world.share("_bss");
+    world.apply("xdp eth0: guard");
+}

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfkit_schemas::names::{MapName, ProgramName};
 
 use super::{DesiredMap, DesiredProblem, Keys, MapFacts, ProgramFacts, Wanted};
-use crate::live::{MapKey, MapShape};
+use crate::{
+    kernel::can_be_pinned,
+    live::{MapKey, MapShape},
+};
 
 /// Map types whose `max_entries` the kernel takes as 0 (`bpf_local_storage_map_alloc_check`,
 /// `cgroup_storage_map_alloc`): sk, inode, task, cgrp storage and the two old cgroup storages.
@@ -67,14 +70,23 @@ fn key(
             bad();
             return None;
         }
-        return Some(MapKey::Private(program.name.clone(), name.clone()));
+        return private(program, name, problems);
     }
     let Ok(name) = name.parse::<MapName>() else {
         bad();
         return None;
     };
     let shared = facts.map.pinned_by_name || wanted.maps.iter().any(|map| map.name == name);
-    Some(if shared { MapKey::Shared(name) } else { MapKey::Private(program.name.clone(), name.into()) })
+    if shared { Some(MapKey::Shared(name)) } else { private(program, name.as_str(), problems) }
+}
+
+/// A program's own map, unless its pin would be taken for another one's.
+fn private(program: &ProgramFacts, map: &str, problems: &mut Vec<DesiredProblem>) -> Option<MapKey> {
+    if can_be_pinned(map) {
+        return Some(MapKey::Private(program.name.clone(), map.to_owned()));
+    }
+    problems.push(DesiredProblem::MapNameCollides { program: program.name.clone(), map: map.to_owned() });
+    None
 }
 
 /// Adds a program's declaration of a map to what others said about it.

@@ -45,6 +45,8 @@ pub enum DesiredProblem {
     NobodyDeclares { map: MapName, at: Span },
     /// An object gives a map a name that no path can have.
     BadMapName { program: ProgramName, map: String },
+    /// A map's pin would be taken for another one's.
+    MapNameCollides { program: ProgramName, map: String },
     /// A chain without programs.
     EmptyChain { hook: Hook, at: Span },
     /// A chain names a program that the bundle lacks.
@@ -70,6 +72,7 @@ impl DesiredProblem {
             Self::NoEntries { .. } => Code::MAP_WITHOUT_ENTRIES,
             Self::NobodyDeclares { .. } => Code::SHARED_MAP_UNKNOWN,
             Self::BadMapName { .. } => Code::MAP_NAME_UNUSABLE,
+            Self::MapNameCollides { .. } => Code::MAP_NAME_COLLIDES,
             Self::BadPattern { .. } => Code::INTERFACE_PATTERN,
             Self::Template { .. } => Code::HOST_TEMPLATE_FAILED,
             Self::EmptyChain { .. } | Self::NotInBundle { .. } | Self::WrongType { .. } => Code::CHAIN_UNRUNNABLE,
@@ -122,6 +125,12 @@ impl DesiredProblem {
             Self::BadMapName { .. } => {
                 diagnostic.help("map names are C identifiers: the name becomes a path under /sys/fs/bpf")
             }
+            Self::MapNameCollides { map, .. } if map.starts_with('.') => {
+                diagnostic.help("rename the section: one dot at the front, one behind `.data` or `.bss`, no more")
+            }
+            Self::MapNameCollides { .. } => {
+                diagnostic.help("rename the map: `_data` and `_bss` are where global variables are pinned")
+            }
             Self::EmptyChain { at: span, .. } => {
                 at(diagnostic, *span, "it has no programs").help("list a program, or remove the chain")
             }
@@ -153,6 +162,9 @@ impl DesiredProblem {
             Self::NobodyDeclares { map, .. } => format!("no program declares the map `{map}`"),
             Self::BadMapName { program, map } => {
                 format!("`{program}` has a map with an unusable name, `{}`", map.escape_default())
+            }
+            Self::MapNameCollides { program, map } => {
+                format!("`{map}` of `{program}` can't be pinned under its name, which stands for something else there")
             }
             Self::EmptyChain { hook, .. } => format!("the `{hook}` chain is empty"),
             Self::NotInBundle { program, hook, .. } => {

@@ -177,7 +177,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 
 /// How bpffs spells a map's name. Map names come from objects, so whatever isn't
 /// part of a C identifier is an underscore: the result is one path component.
-fn map_file(name: &str) -> String {
+pub(crate) fn map_file(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 

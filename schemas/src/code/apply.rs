@@ -221,6 +221,13 @@ and `bpfkit bundle` refuse such a chain, so this bundle was made by something el
 since the bundle was made.
 
 Bundle the set again.";
+    MAP_NAME_COLLIDES = "A311", Failed, "a map's name stands for something else where maps are pinned",
+"A program's own maps are pinned under their names, and bpffs takes no dots: global variables in `.data` and `.bss` are pinned
+as `_data` and `_bss`, those in `.data.hot` as `_data_hot`. A map that the program itself calls `_bss`, or a section
+like `.data.a.b` that can't be told from `.data.a_b`, would be taken for the other: counters would be read
+as variables, or thrown away as left over.
+
+Rename the map or the section: no `_data` or `_bss` at the front, and no further dot in a section's name.";
     XDP_TAKEN = "A320", Failed, "somebody else's program holds the hook",
 "XDP runs one program per interface, and somebody else's is attached. Replacing it would take down whatever it does,
 so bpfkit never does that: the message names the program and what is known of its owner.
