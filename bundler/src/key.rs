@@ -8,13 +8,13 @@
 //! | the public half | [`PublicKey`]: always the canonical encoding, so that one key has one digest |
 //!
 //! Both ways compatible with `cosign generate-key-pair` (3.1.1 is the judge in
-//! `tests/signing.rs`). The cipher of the file lives in `key/envelope.rs`, the
+//! `tests/it/signing.rs`). The cipher of the file lives in `key/envelope.rs`, the
 //! disk in `key/file.rs`; this file and the envelope are pure but for the
 //! operating system's random numbers.
 //!
 //! The `sigstore` crate can read these files too. It isn't used: a nonce of the
 //! wrong length in the file makes it panic, it wipes neither the derived key nor
-//! the decrypted one, and it brings twenty crates that nothing else here needs.
+//! the decrypted one, and it reads kinds of keys that nothing here takes.
 
 mod envelope;
 mod error;

@@ -43,7 +43,7 @@ pub use credentials::Credentials;
 pub use image::{FetchedImage, ImageObject, pull_image};
 pub use layout::{Layout, LayoutError};
 pub use limits::Limits;
-pub use listing::{Listed, Listing, list};
+pub use listing::{ClaimError, Listed, Listing, list};
 pub use network::{Network, Timeouts};
 pub use pull::{CarriedImage, FetchedBundle, PullError, pin, pull};
 pub use push::{PushError, PushEvent, add_signature, copy, push};

@@ -2,13 +2,19 @@
 //!
 //! This is what gets signed and what gets pushed, so a program image counts only
 //! if its layers are those of the set bundle: whoever can move a tag can't slip
-//! another image in between.
+//! another image in between. Nor can whoever writes to a repository have a set
+//! signed that says it is another: [`Listing::fits`] compares what was asked for
+//! with what came.
+
+use std::collections::BTreeSet;
 
 use bpfkit_schemas::{
     bundle::{ProgramOrigin, SetConfig},
     names::{Digest, Platform, ProgramName, RepositoryName, SetName, Tag},
-    reference::Pinned,
+    reference::{Pinned, Reference},
 };
+
+pub use self::claim::{ClaimError, Misfit};
 
 use crate::{
     hash::sha256,
@@ -21,6 +27,8 @@ use crate::{
     store::{Store, Want},
     transfer::TransferError,
 };
+
+mod claim;
 
 /// Everything that belongs to one version of a set.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,6 +56,19 @@ pub struct Listed {
     pub digest: Digest,
     /// What it lists.
     pub platforms: Vec<(Platform, Digest)>,
+}
+
+impl Listing {
+    /// Whether this is what `asked` names, so that a signature may say so.
+    ///
+    /// The set names its own repository and version, and a signature repeats
+    /// them. A registry that serves another set under the name that was asked
+    /// for (another one's, an older version) must not get that signed: a
+    /// repository that was named must be the set's own, and a tag its version.
+    /// A layout has no name to compare.
+    pub fn fits(&self, asked: &Reference) -> Result<(), ClaimError> {
+        claim::fits(&self.repository, &self.version, asked)
+    }
 }
 
 impl Listed {
@@ -94,18 +115,29 @@ pub(crate) fn in_store(store: &Store<'_>, pinned: &Pinned) -> Result<Listing, Fa
     let Some(first) = configs.first() else {
         return Err(FormatError::NotASet { found: "an index of nothing".to_owned() }.into());
     };
+    // One signature speaks for all of them.
+    for config in &configs {
+        let what = if config.set != first.set {
+            "set"
+        } else if config.repository != first.repository {
+            "repository"
+        } else if config.version != first.version {
+            "version"
+        } else {
+            continue;
+        };
+        return Err(FormatError::PlatformsDisagree { what, one: first.platform, other: config.platform }.into());
+    }
     let mut programs = Vec::new();
     for program in &first.programs {
         programs.push((program.name.clone(), program_image(store, &program.name, &configs)?));
     }
-    let mut images: Vec<Digest> = Vec::new();
-    for program in configs.iter().flat_map(|config| &config.programs) {
-        if let ProgramOrigin::Image { digest, .. } = &program.origin
-            && !images.contains(digest)
-        {
-            images.push(*digest);
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let images = configs.iter().flat_map(|config| &config.programs).filter_map(|program| match &program.origin {
+        ProgramOrigin::Image { digest, .. } => seen.insert(*digest).then_some(*digest),
+        _ => None,
+    });
+    let images = images.collect();
     Ok(Listing {
         pinned: pinned.clone(),
         set: first.set.clone(),

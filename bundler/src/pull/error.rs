@@ -92,6 +92,16 @@ pub enum FormatError {
         /// What it says.
         found: Platform,
     },
+    /// Two platforms' configs name two sets, or two versions of one.
+    #[error("its configs for {one} and {other} do not name the same {what}")]
+    PlatformsDisagree {
+        /// "set", "repository" or "version".
+        what: &'static str,
+        /// A platform.
+        one: Platform,
+        /// Another one.
+        other: Platform,
+    },
     /// A part has an unexpected media type.
     #[error("{what} has the media type `{found}`")]
     MediaType {
@@ -242,6 +252,7 @@ impl FormatError {
             Self::NoPlatform { .. } => Code::NO_PLATFORM,
             Self::TwoForPlatform { .. }
             | Self::OtherPlatform { .. }
+            | Self::PlatformsDisagree { .. }
             | Self::LayerCount { .. }
             | Self::LayerSwapped { .. }
             | Self::ProgramTwice { .. }
@@ -276,6 +287,7 @@ impl FormatError {
             | Self::MediaType { .. }
             | Self::TwoForPlatform { .. }
             | Self::OtherPlatform { .. }
+            | Self::PlatformsDisagree { .. }
             | Self::LayerCount { .. }
             | Self::LayerSwapped { .. }
             | Self::ProgramTwice { .. }

@@ -373,6 +373,33 @@ fn a_flood_of_referrers_is_refused() {
     assert!(list(&network(), &here.bundled.pinned).is_ok());
 }
 
+fn is_set_index(layout: &Layout, digest: &bpfkit_schemas::names::Digest) -> bool {
+    let bytes = layout.blob(digest, 1 << 20).unwrap();
+    serde_json::from_slice::<Value>(&bytes).is_ok_and(|value| {
+        value["artifactType"] == bpfkit_schemas::bundle::SET_ARTIFACT_TYPE && value["manifests"].is_array()
+    })
+}
+
+#[test]
+fn platforms_that_name_different_sets_or_versions_are_not_listed_so_nobody_signs_them() {
+    let listed = |member: &'static str, value: &'static str| {
+        let mut root = None;
+        let (here, _) = spoil(|parts| parts.config[member] = json!(value));
+        for entry in std::fs::read_dir(here.layout.dir().join("blobs/sha256")).unwrap() {
+            let digest = format!("sha256:{}", entry.unwrap().file_name().to_str().unwrap()).parse().unwrap();
+            let spoilt = digest != here.bundled.pinned.digest && is_set_index(&here.layout, &digest);
+            root = root.or(spoilt.then_some(digest));
+        }
+        let root = root.unwrap_or(here.bundled.pinned.digest);
+        list(&network(), &pinned(&here.layout, root)).map(|_| ()).map_err(|error| codes(&error))
+    };
+    for (member, value) in [("set", "other"), ("version", "0.9"), ("repository", "registry.acme.example/bpf/somebody")]
+    {
+        assert_eq!(listed(member, value), Err(vec![Code::CONTRADICTION]), "{member}");
+    }
+    assert_eq!(listed("version", "1.0"), Ok(()));
+}
+
 #[test]
 fn a_program_image_is_not_a_set() {
     let here = lay_out(&edge("1.0"));

@@ -233,9 +233,11 @@ more than one line, which is what happens when the wrong file or descriptor is n
 
 Give it in `BPFKIT_PASSWORD`, through `--password-fd N`, or as a systemd credential.";
 
-    CLAIM_UNFIT = "B309", Failed, "a bundle can't be signed as it stands",
-"The statement that would be signed can't be made for this bundle: the tag or digest names nothing that
-the layout holds, or what it holds is not a set bundle with a readable config.
+    CLAIM_UNFIT = "B309", Failed, "the set is not the one that was named to be signed",
+"A signature says which repository and version a set belongs to, and it takes that from the set itself.
+The reference names another repository, or its tag another version: whoever writes to that registry
+may have put an older version or somebody else's set there, to have it signed as what it isn't.
 
-Run `bpfkit bundle` and sign what it wrote.";
+Sign a set where it belongs, or in the layout it was bundled in, and `copy` it on: signatures travel with
+it. A tag that is no version (`latest`) can be left out: name the set by its digest, `NAME@sha256:…`.";
 }
