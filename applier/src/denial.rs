@@ -67,6 +67,13 @@ pub enum Reason {
         /// What it says it is.
         found: SetName,
     },
+    /// The set calls itself otherwise than its repository is called.
+    SetElsewhere {
+        /// What it calls itself.
+        set: SetName,
+        /// Where it says that it belongs.
+        repository: RepositoryName,
+    },
     /// Nothing in the policy covers the repository.
     NoScope {
         /// The repository.
@@ -199,7 +206,7 @@ impl Reason {
     /// The code that `explain` knows.
     pub fn code(&self) -> Code {
         match self {
-            Self::WrongSet { .. } => Code::WRONG_SET,
+            Self::WrongSet { .. } | Self::SetElsewhere { .. } => Code::WRONG_SET,
             Self::NoScope { .. } => Code::NO_SCOPE,
             Self::NoSignature => Code::NO_SIGNATURE,
             Self::TooFewSigners { .. } => Code::TOO_FEW_SIGNERS,
@@ -224,6 +231,7 @@ impl Reason {
     fn next_move(&self, set: &SetName) -> String {
         match self {
             Self::WrongSet { found } => format!("apply `{found}` under its own name, or run `bpfkit bundle` for `{set}`"),
+            Self::SetElsewhere { set, .. } => format!("bundle it for the repository of `{set}`, or give the set its repository's name"),
             Self::NoScope { repository } => format!("add `{repository}` under `trust.image`, or a prefix of it under `trust.org`"),
             Self::NoSignature => "sign it with `bpfkit sign --key FILE`, or waive it under `trust.unsigned` with a reason".to_owned(),
             Self::TooFewSigners { role, .. } => format!("have another key that counts for `{role}` sign it: `bpfkit sign --key FILE --role {role}`"),
@@ -254,6 +262,9 @@ impl std::fmt::Display for Reason {
         };
         match self {
             Self::WrongSet { found } => write!(f, "the bundle is of the set `{found}`"),
+            Self::SetElsewhere { set, repository } => {
+                write!(f, "it calls itself `{set}` and belongs to the repository `{repository}`")
+            }
             Self::NoScope { repository } => write!(f, "no scope of the trust block covers `{repository}`"),
             Self::NoSignature => f.write_str("it has no signature"),
             Self::TooFewSigners { role, have, need, scope } => {

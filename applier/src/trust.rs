@@ -191,6 +191,11 @@ fn identity(config: &SetConfig, asked: &Asked) -> Vec<Finding> {
     let mut findings = Vec::new();
     if config.set != asked.set {
         findings.push(set_finding(Reason::WrongSet { found: config.set.clone() }));
+    } else if config.repository.as_str().rsplit('/').next() != Some(config.set.as_str()) {
+        // One repository per set: the repository picks who may be believed, so a set under another's name in
+        // one's own repository would be that other set's, live chains and all.
+        let (set, repository) = (config.set.clone(), config.repository.clone());
+        findings.push(set_finding(Reason::SetElsewhere { set, repository }));
     }
     if let Some(wanted) = asked.repository.as_ref().filter(|wanted| **wanted != config.repository) {
         let signed_for = config.repository.to_string();

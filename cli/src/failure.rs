@@ -25,6 +25,13 @@ impl Failure {
         Self::one(Diagnostic::error(Code::UNREADABLE, format!("`{}` can't be read", path.display())).caused_by(error))
     }
 
+    /// A file that could not be written.
+    pub(crate) fn unwritable(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::one(
+            Diagnostic::error(Code::UNWRITABLE, format!("`{}` can't be written", path.display())).caused_by(error),
+        )
+    }
+
     /// The exit code: the first error's.
     pub(crate) fn exit(&self) -> Exit {
         self.0.iter().find(|p| p.severity == Severity::Error).map_or(Exit::Failed, |p| p.code.exit())

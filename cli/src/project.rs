@@ -10,7 +10,7 @@ use std::{
 use bpfkit_schemas::{
     Diagnostic, Source,
     manifest::{Checked, Manifest, Overrides, check},
-    reference::{Place, Reference},
+    reference::{Place, Reference, Repo, RepoUrl},
     trust::TrustBlock,
     yaml::MAX_BYTES,
 };
@@ -38,10 +38,7 @@ impl Project {
         let source = read(&global.file)?;
         let Checked { manifest, warnings } = check(&source, &overrides(global)?).map_err(Failure)?;
         ui.diagnostics(&warnings);
-        let root = match global.file.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let root = root_of(&global.file);
         let target = global
             .target_dir
             .clone()
@@ -75,12 +72,20 @@ impl Project {
 }
 
 /// A reference as typed: the manifest's repos count where there is a manifest, then the host's.
+///
+/// A layout that the manifest names lies beside the manifest, wherever the command was typed.
 pub(crate) fn reference(text: &str, global: &Global) -> Result<Reference> {
     let mut repos = Vec::new();
+    let mut broken = None;
     if global.file.exists() {
-        let source = read(&global.file)?;
-        if let Ok(checked) = check(&source, &overrides(global)?) {
-            repos.extend(checked.manifest.repos);
+        match check(&read(&global.file)?, &overrides(global)?) {
+            Ok(checked) => {
+                let root = root_of(&global.file);
+                repos.extend(
+                    checked.manifest.repos.into_iter().map(|repo| Repo { url: beside(repo.url, &root), ..repo }),
+                );
+            }
+            Err(problems) => broken = Some(problems),
         }
     }
     for repo in host::repos()? {
@@ -88,12 +93,29 @@ pub(crate) fn reference(text: &str, global: &Global) -> Result<Reference> {
             repos.push(repo);
         }
     }
-    Reference::parse(text, &repos).map_err(|e| {
-        Failure::usage(
+    Reference::parse(text, &repos).map_err(|e| match broken {
+        // The name may well be in the manifest that can't be read.
+        Some(problems) if e.why.starts_with("no repo is named") => Failure(problems),
+        _ => Failure::usage(
             e.to_string(),
             "a reference is `host/path:tag`, `host/path@sha256:…`, `oci:DIR:tag` or `REPO/path:tag`",
-        )
+        ),
     })
+}
+
+/// The folder of a manifest.
+fn root_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn beside(url: RepoUrl, root: &Path) -> RepoUrl {
+    match url {
+        RepoUrl::Layout(dir) if root != Path::new(".") => RepoUrl::Layout(root.join(dir)),
+        other => other,
+    }
 }
 
 fn overrides(global: &Global) -> Result<Overrides> {
@@ -124,6 +146,10 @@ fn read(path: &Path) -> Result<Arc<Source>> {
     })?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| Failure::unreadable(path, &e))?;
+    if bytes.len() > MAX_BYTES {
+        let title = format!("`{}` has more than {MAX_BYTES} bytes, the most that a manifest may have", path.display());
+        return Err(Failure::one(Diagnostic::error(bpfkit_schemas::Code::YAML_TOO_LARGE, title)));
+    }
     let text = String::from_utf8(bytes).map_err(|_| {
         Failure::one(Diagnostic::error(
             bpfkit_schemas::Code::NOT_YAML,

@@ -135,11 +135,33 @@ impl From<Hook> for String {
 /// Compared as 32 bits, as the kernel does: -1 and `0xffff_ffff` are one verdict.
 /// An empty set means that the chain never goes on, which is legal but useless
 /// anywhere but at the end; `check` warns.
+///
+/// Never more than [`ProceedOn::MOST`]: each is a comparison in front of every packet.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeSet<i32>", into = "BTreeSet<i32>")]
 pub struct ProceedOn(BTreeSet<i32>);
 
+impl TryFrom<BTreeSet<i32>> for ProceedOn {
+    type Error = BadName;
+    fn try_from(verdicts: BTreeSet<i32>) -> Result<Self, BadName> {
+        if verdicts.len() > Self::MOST {
+            let why = format!("at most {} verdicts are allowed", Self::MOST);
+            return Err(BadName::new(&format!("{} verdicts", verdicts.len()), "proceed_on", why));
+        }
+        Ok(Self(verdicts))
+    }
+}
+
+impl From<ProceedOn> for BTreeSet<i32> {
+    fn from(proceed_on: ProceedOn) -> Self {
+        proceed_on.0
+    }
+}
+
 impl ProceedOn {
+    /// The most verdicts that one program's `proceed_on` may list.
+    pub const MOST: usize = 64;
+
     /// Whether a program that answered `verdict` is followed by the next one.
     pub fn contains(&self, verdict: i32) -> bool {
         self.0.contains(&verdict)
@@ -161,9 +183,10 @@ impl ProceedOn {
     }
 }
 
+/// Takes the first [`ProceedOn::MOST`]; whoever reads text checks the number first.
 impl FromIterator<i32> for ProceedOn {
     fn from_iter<I: IntoIterator<Item = i32>>(verdicts: I) -> Self {
-        Self(verdicts.into_iter().collect())
+        Self(verdicts.into_iter().take(Self::MOST).collect())
     }
 }
 

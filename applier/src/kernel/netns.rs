@@ -6,9 +6,9 @@
 //! own that ends with it.
 
 use std::{
-    fs::File,
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     thread,
 };

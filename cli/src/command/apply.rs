@@ -93,48 +93,61 @@ fn by_reference(text: &str, global: &Global, ui: &Ui) -> Result<Session> {
 /// The operator's own word: the manifest on this disk, programs from its bundle.
 pub(super) fn by_manifest(project: &Project, ui: &Ui) -> Result<Session> {
     let only_images = project.manifest.programs.iter().all(|p| matches!(p.from, ProgramSource::Image { .. }));
-    if only_images && bundle::last(project).is_err() {
+    let last = bundle::last(project).ok().filter(|last| last.shape == bundle::shape(&project.manifest));
+    if only_images && last.is_none() {
         // Nothing is to be compiled, so that fetching the images is all there is to do.
         let build = Build { jobs: Jobs { jobs: None }, locked: false };
         bundle::make(project, &args::Bundle { build, tag: "dev".to_owned() }, ui)?;
     }
     let (fetched, asked) = verify::of_project(project)?;
-    let problems = stale(project, &fetched);
+    let problems = stale(project, &fetched)?;
     if !problems.is_empty() {
         return Err(Failure(problems));
     }
     let verified = verify::believe(fetched, &asked, Some(project))?;
-    let declared = Declared::by_manifest(&project.manifest);
+    let declared = Declared::by_manifest(&project.manifest, &verified);
     Ok(Session::new(verified, declared, host::facts(), Places::default())?)
 }
 
-/// What the bundle says differently from the folder: programs that are not in it, sources that changed since.
-fn stale(project: &Project, fetched: &bpfkit_bundler::FetchedBundle) -> Vec<Diagnostic> {
+/// What the bundle says differently from the folder: what shaped it, programs that are not in it or come
+/// from elsewhere than the manifest says, sources that changed since.
+fn stale(project: &Project, fetched: &bpfkit_bundler::FetchedBundle) -> Result<Vec<Diagnostic>> {
     let manifest = &project.manifest;
+    let again = "run `bpfkit bundle` and `bpfkit sign` again, or `bpfkit dev`";
     let mut problems = Vec::new();
     for program in &manifest.programs {
+        let at = |problem: Diagnostic| problem.at(&manifest.source, program.at, "declared here").help(again);
         let Some(bundled) = fetched.config.programs.iter().find(|p| p.name == program.name) else {
-            problems.push(
-                Diagnostic::error(Code::NOT_IN_BUNDLE, format!("the bundle has no program `{}`", program.name))
-                    .at(&manifest.source, program.at, "declared here")
-                    .help("run `bpfkit bundle` and `bpfkit sign` again"),
-            );
+            let title = format!("the bundle has no program `{}`", program.name);
+            problems.push(at(Diagnostic::error(Code::NOT_IN_BUNDLE, title)));
             continue;
         };
+        let same_origin = match (&program.from, &bundled.origin) {
+            (ProgramSource::C(path, _) | ProgramSource::Object(path, _), ProgramOrigin::Files { files }) => {
+                path.to_str().is_some_and(|path| files.contains_key(path))
+            }
+            (ProgramSource::Image { identity, reference, .. }, ProgramOrigin::Image { repository, digest, .. }) => {
+                identity == repository && reference.digest.is_none_or(|pinned| pinned == *digest)
+            }
+            _ => false,
+        };
+        if !same_origin {
+            let title = format!("the bundle's `{}` comes from elsewhere than the manifest says", program.name);
+            problems.push(at(Diagnostic::error(Code::SOURCES_CHANGED, title)));
+            continue;
+        }
         if let ProgramOrigin::Files { files } = &bundled.origin {
             let changed = bpfkit_compiler_driver::files_changed(&project.root, files);
             if !changed.is_empty() {
-                problems.push(
-                    Diagnostic::error(
-                        Code::SOURCES_CHANGED,
-                        format!("the sources of `{}` changed since they were bundled", program.name),
-                    )
-                    .at(&manifest.source, program.at, "declared here")
-                    .note(format!("changed: {}", changed.join(", ")))
-                    .help("run `bpfkit bundle` and `bpfkit sign` again, or `bpfkit dev`"),
-                );
+                let title = format!("the sources of `{}` changed since they were bundled", program.name);
+                let note = format!("changed: {}", changed.join(", "));
+                problems.push(at(Diagnostic::error(Code::SOURCES_CHANGED, title).note(note)));
             }
         }
     }
-    problems
+    if problems.is_empty() && bundle::last(project)?.shape != bundle::shape(manifest) {
+        let title = format!("`{}`'s `build:` or `programs:` changed since it was bundled", manifest.name);
+        problems.push(Diagnostic::error(Code::SOURCES_CHANGED, title).help(again));
+    }
+    Ok(problems)
 }

@@ -11,12 +11,13 @@ use bpfkit_schemas::{
     Code, Diagnostic,
     bundle::ProgramOrigin,
     code::Exit,
-    manifest::{Program, ProgramSource},
+    manifest::{BtfChoice, Manifest, Program, ProgramSource},
     names::{Digest, Platform, ProgramName, RepositoryName, Tag},
     reference::{Pinned, Place, Reference},
     report::{BundleReport, VERSION},
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{build, lock};
 use crate::{
@@ -34,6 +35,8 @@ pub(super) struct Last {
     pub(super) version: Tag,
     /// The digest of the set's index in `.bpfkit/oci`.
     pub(super) digest: Digest,
+    /// Stands for what of the manifest shaped the bundle: see [`shape`].
+    pub(super) shape: Digest,
 }
 
 pub(super) fn run(args: &args::Bundle, global: &Global, ui: &Ui) -> Result<Exit> {
@@ -63,8 +66,39 @@ pub(super) fn make(project: &Project, args: &args::Bundle, ui: &Ui) -> Result<(T
     let pack = pack(project, &version, &built, images)?;
     let layout = Layout::create(project.layout_dir())?;
     let bundled = bundler::bundle(&layout, &pack)?;
-    remember(project, &Last { version: version.clone(), digest: bundled.pinned.digest })?;
+    remember(
+        project,
+        &Last { version: version.clone(), digest: bundled.pinned.digest, shape: shape(&project.manifest) },
+    )?;
     Ok((version, bundled))
+}
+
+/// Stands for everything in a manifest that decides which bytes a bundle holds and that `apply` doesn't
+/// take from the manifest itself: `build:`, and of each program all but the globals of its own objects.
+///
+/// Compared before a manifest is applied, so that no edit of it is silently left out.
+pub(super) fn shape(manifest: &Manifest) -> Digest {
+    let build = &manifest.build;
+    let flags: Vec<_> = build.cflags.iter().map(|(flag, _)| flag).collect();
+    let btf = match &build.btf {
+        BtfChoice::Default => "default".to_owned(),
+        BtfChoice::Host => "host".to_owned(),
+        BtfChoice::File(path, _) => format!("file {}", path.display()),
+    };
+    let programs = manifest.programs.iter().map(|program| {
+        let (from, globals) = match &program.from {
+            ProgramSource::C(path, _) => (format!("source {}", path.display()), None),
+            ProgramSource::Object(path, _) => (format!("object {}", path.display()), None),
+            ProgramSource::Image { reference, pick, .. } => {
+                let pick = pick.as_ref().map(|name| format!(" program {name}")).unwrap_or_default();
+                (format!("image {reference}{pick}"), Some(&program.globals))
+            }
+        };
+        (&program.name, from, program.entry.as_ref().map(|(entry, _)| entry), program.kind, globals)
+    });
+    let programs: Vec<_> = programs.collect();
+    let said = serde_json::to_vec(&(&manifest.name, &build.platforms, btf, flags, programs)).unwrap_or_default();
+    Digest::from_bytes(Sha256::digest(said).into())
 }
 
 fn pack(
@@ -236,7 +270,7 @@ fn remember(project: &Project, last: &Last) -> Result<()> {
         serde_json::to_writer(&file, last)?;
         file.persist(&path).map_err(|e| e.error)
     };
-    write().map(drop).map_err(|e| Failure::unreadable(&path, &e))
+    write().map(drop).map_err(|e| Failure::unwritable(&path, &e))
 }
 
 /// What `bundle` made last.

@@ -29,7 +29,7 @@ fn dev_key(project: &Project, ui: &Ui) -> Result<PrivateKey> {
     let passphrase = Passphrase::new(Vec::new());
     let private = prefix.with_extension("key");
     if !private.exists() {
-        std::fs::create_dir_all(&project.target).map_err(|e| Failure::unreadable(&project.target, &e))?;
+        std::fs::create_dir_all(&project.target).map_err(|e| Failure::unwritable(&project.target, &e))?;
         let made = key::keygen(&prefix, &passphrase)?;
         ui.say(&format!(
             "made {} for this folder; the manifest's trust block names {}",

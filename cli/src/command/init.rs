@@ -47,7 +47,7 @@ pub(super) fn run(args: &Init, global: &Global, ui: &Ui) -> Result<Exit> {
     }
     let mut written = Vec::new();
     for (path, text) in &files {
-        if write_new(path, text).map_err(|e| Failure::unreadable(path, &e))? {
+        if write_new(path, text).map_err(|e| Failure::unwritable(path, &e))? {
             written.push(tidy(path));
         }
     }

@@ -92,7 +92,7 @@ pub(super) fn keep_images(project: &Project, images: BTreeMap<String, Digest>, l
 
 fn write(project: &Project, old: &Lock, new: &Lock, locked: bool) -> Result<()> {
     let path = path(project);
-    if old == new && (path.exists() || !locked) && path.exists() {
+    if old == new && path.exists() {
         return Ok(());
     }
     if locked {
@@ -108,7 +108,7 @@ fn write(project: &Project, old: &Lock, new: &Lock, locked: bool) -> Result<()> 
         fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         file.persist(&path).map_err(|e| e.error)
     };
-    write().map(drop).map_err(|e| Failure::unreadable(&path, &e))
+    write().map(drop).map_err(|e| Failure::unwritable(&path, &e))
 }
 
 fn changed(path: &std::path::Path, old: &Lock, new: &Lock) -> Diagnostic {

@@ -38,7 +38,7 @@ pub(super) fn man(args: &Man, ui: &Ui) -> Result<Exit> {
     };
     fs::create_dir_all(dir)
         .and_then(|()| clap_mangen::generate_to(command, dir))
-        .map_err(|e| Failure::unreadable(dir, &e))?;
+        .map_err(|e| Failure::unwritable(dir, &e))?;
     ui.say(&format!("wrote the manual pages into `{}`", dir.display()));
     Ok(Exit::Done)
 }

@@ -34,7 +34,7 @@ pub(super) fn run(args: &Push, global: &Global, ui: &Ui) -> Result<Exit> {
         progress.suspend(|| ui.detail(&describe(&event)));
     })?;
     drop(progress);
-    let reference = Reference { place, tag: Some(last.version), digest: Some(pinned.digest) };
+    let reference = Reference { place: pinned.place, tag: Some(last.version), digest: Some(pinned.digest) };
     ui.say(&format!("pushed to {}: {} sent, {} there before", reference.place, counts.sent, counts.before));
     let report = TransferReport {
         version: VERSION,

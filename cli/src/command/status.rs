@@ -3,9 +3,10 @@
 use bpfkit_applier::{
     kernel::{self, Places},
     session,
-    status::status,
+    status::{Status, status},
 };
 use bpfkit_schemas::{
+    Diagnostic, Severity,
     code::Exit,
     names::SetName,
     report::{SetsReport, StatusReport, VERSION},
@@ -21,33 +22,44 @@ use crate::{
 
 pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
     apply::root()?;
-    let sets = sets(args, global, ui)?;
     let mut report = SetsReport { version: VERSION, sets: Vec::new() };
     let mut text = String::new();
     let mut drifted = false;
-    for set in &sets {
-        let live = session::observe(set, Places::default())?;
-        let found = status(&live, None);
-        drifted |= found.has_drifted();
+    for found in statuses(args, global, ui)? {
+        // A set that was asked for by name, or by its manifest, and is nowhere, is not as it was applied.
+        drifted |= found.has_drifted() || found.hooks.is_empty();
         text.push_str(&found.to_string());
         report.sets.push(StatusReport::from(&found));
     }
-    if sets.is_empty() {
+    if report.sets.is_empty() {
         "no set is live on this host\n".clone_into(&mut text);
     }
     ui.show(&report, || text)?;
     Ok(if drifted { Exit::ChangesPending } else { Exit::Done })
 }
 
-/// The set that was asked for, else the manifest's, else every set that is live.
-fn sets(args: &SetArg, global: &Global, ui: &Ui) -> Result<Vec<SetName>> {
+/// The set that was asked for, else the manifest's, compared with it, else every set that is live.
+fn statuses(args: &SetArg, global: &Global, ui: &Ui) -> Result<Vec<Status>> {
+    let from_records =
+        |set: &SetName| -> Result<Status> { Ok(status(&session::observe(set, Places::default())?, None)) };
     if let Some(name) = &args.name {
-        return Ok(vec![name.parse().map_err(|e: bpfkit_schemas::names::BadName| {
+        let set = name.parse().map_err(|e: bpfkit_schemas::names::BadName| {
             Failure::usage(e.to_string(), "`bpfkit status` without a name shows all")
-        })?]);
+        })?;
+        return Ok(vec![from_records(&set)?]);
     }
-    if global.file.exists() {
-        return Ok(vec![Project::open(global, ui)?.manifest.name]);
+    if !global.file.exists() {
+        return kernel::sets(&Places::default())?.iter().map(from_records).collect();
     }
-    Ok(kernel::sets(&Places::default())?)
+    let project = Project::open(global, ui)?;
+    let wanted = apply::by_manifest(&project, ui).and_then(|session| Ok(session.survey()?));
+    Ok(vec![match wanted {
+        Ok((desired, live)) => status(&live, Some(&desired)),
+        Err(failure) => {
+            // What is live can be told all the same; what it should be can't, and this says why.
+            let warnings = failure.0.into_iter().map(|problem| Diagnostic { severity: Severity::Warning, ..problem });
+            ui.diagnostics(&warnings.collect::<Vec<_>>());
+            from_records(&project.manifest.name)?
+        }
+    }])
 }

@@ -42,7 +42,8 @@ Put the whole value in double quotes: `key: \"{{ vars.x }}\"`.";
     TEMPLATE = "M010", Usage, "a template can't be rendered",
 "The template names a variable that nobody defined, or is not valid (minijinja's syntax, which is
 Jinja's). Variables come from `vars:` (`{{ vars.name }}`), overridden by `--set name=value`, and
-from the host (`{{ host.name }}`, `host.arch`, `host.kernel`).";
+from the host (`{{ host.name }}`, `host.arch`, `host.kernel`). Expressions alone are read, with the filters `lower`,
+`upper`, `trim` and `default`: nothing with which a short text could make an endless one.";
     HOST_TEMPLATE = "M011", Usage, "host facts are not allowed here",
 "What is bundled and signed must not change with the host. So `host.…` may stand in interfaces, netns
 and globals alone; everything else is the same everywhere.
@@ -124,4 +125,8 @@ Run `bpfkit bundle` and `bpfkit sign` again (or `bpfkit dev`, which does it all)
 from the bundle alone.
 
 Run `bpfkit bundle` and `bpfkit sign` again.";
+    UNWRITABLE = "M034", Failed, "a file can't be written",
+"A file that the command makes (a project's first files, `bpfkit.lock`, what lies in `.bpfkit`) can't be
+written. The message has the path and the system's reason: a folder that is missing or belongs to another
+user, a full or read-only disk. Nothing that was there was changed.";
 }

@@ -145,14 +145,17 @@ impl Context {
 
     fn bad_template(&mut self, span: Span, why: &str) {
         let known: Vec<_> = self.vars.keys().map(|k| format!("vars.{k}")).collect();
-        let help = if known.is_empty() {
-            "declare it under `vars:`".to_owned()
-        } else {
-            format!("defined are {}", known.join(", "))
-        };
-        let problem = Diagnostic::error(Code::TEMPLATE, format!("the template can't be rendered: {why}"))
-            .at(&self.source, span, "here")
-            .help(help);
+        let mut problem = Diagnostic::error(Code::TEMPLATE, format!("the template can't be rendered: {why}")).at(
+            &self.source,
+            span,
+            "here",
+        );
+        if why.ends_with("is not defined") {
+            problem = problem.help(match known.as_slice() {
+                [] => "declare it under `vars:`".to_owned(),
+                _ => format!("defined are {}", known.join(", ")),
+            });
+        }
         self.report(problem);
     }
 

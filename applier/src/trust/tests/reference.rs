@@ -80,9 +80,20 @@ fn without_a_wish_the_bundles_own_word_is_taken_and_must_be_signed() {
     assert!(decide(&policy(&block()), edge(vec![by(&PEOPLE.ana)]), &ask, now()).is_ok());
     // A bundle that calls itself another is judged as that other.
     let mut renamed = edge(vec![by(&PEOPLE.ana)]);
-    renamed.config.repository = repository("registry.example/acme/other");
+    renamed.config.repository = repository("registry.example/acme/other/edge");
     renamed.config.version = tag("9");
     assert_eq!(codes(&decide(&policy(&block()), renamed.clone(), &ask, now()).unwrap_err()), ["T004", "T005", "T006"]);
     renamed.config.repository = repository("elsewhere.example/edge");
     assert_eq!(codes(&decide(&policy(&block()), renamed, &ask, now()).unwrap_err()), ["T002"]);
+}
+
+#[test]
+fn a_set_cannot_take_the_name_of_another_from_its_own_repository() {
+    let ask = |set: &str| Asked { set: set.parse().unwrap(), repository: None, version: None, ..asked(Word::Reference) };
+    let mut tools = edge(vec![by(&PEOPLE.ana)]);
+    tools.config.repository = repository("registry.example/acme/tools");
+    // Whoever signs for `tools` says "this is the set `edge`", and would get its live chains.
+    let denial = decide(&policy(&block()), tools, &ask("edge"), now()).unwrap_err();
+    assert!(codes(&denial).contains(&"T017"), "{denial:?}");
+    assert!(decide(&policy(&block()), edge(vec![by(&PEOPLE.ana)]), &ask("edge"), now()).is_ok());
 }

@@ -20,13 +20,10 @@ pub(super) fn resolve(
     names: &[ProgramName],
     cx: &mut Context,
 ) -> Vec<Chain> {
-    let mut chains: Vec<Chain> = Vec::new();
-    for chain in wire.into_iter().flat_map(|w| &w.value) {
-        if let Some(resolved) = one(chain, programs, names, cx) {
-            overlaps(&resolved, chain, &chains, cx);
-            chains.push(resolved);
-        }
-    }
+    let wires = wire.into_iter().flat_map(|w| &w.value);
+    let resolved: Vec<_> = wires.filter_map(|chain| Some((one(chain, programs, names, cx)?, chain))).collect();
+    overlaps(&resolved, cx);
+    let chains: Vec<Chain> = resolved.into_iter().map(|(chain, _)| chain).collect();
     if wire.is_some() {
         let used: BTreeSet<_> = chains.iter().flat_map(|c| c.programs.iter().map(|l| l.program.clone())).collect();
         for program in programs.iter().filter(|p| !used.contains(&p.name)) {
@@ -144,6 +141,15 @@ fn links(chain: &wire::Chain, programs: &[Program], names: &[ProgramName], cx: &
                         Err(error) => cx.report_at(Code::BAD_VALUE, error.to_string(), verdict.span, "here"),
                     }
                 }
+                if verdicts.len() > ProceedOn::MOST {
+                    let title = format!(
+                        "`{}` goes on after {} verdicts; {} are allowed",
+                        name.value,
+                        verdicts.len(),
+                        ProceedOn::MOST
+                    );
+                    cx.report_at(Code::BAD_VALUE, title, list.span, "here");
+                }
                 if verdicts.is_empty() && index != last {
                     let warning =
                         Diagnostic::warning(Code::UNUSED, format!("after `{}` the chain never goes on", name.value))
@@ -189,29 +195,53 @@ fn declared(hook: Hook, name: &At<ProgramName>, programs: &[Program], names: &[P
     true
 }
 
-/// Finds chains that claim one hook of one interface by the same text. Globs that overlap only in
-/// what they match are found where interfaces are known, by the applier.
-fn overlaps(chain: &Chain, wire: &At<wire::Chain>, others: &[Chain], cx: &mut Context) {
-    for other in others.iter().filter(|o| o.hook == chain.hook && o.netns == chain.netns) {
+/// The most interfaces and globs that all chains of a manifest may name together.
+const MAX_INTERFACES: usize = 1024;
+
+/// Finds chains that claim one hook of one interface by the same text, or by a glob over a plain name.
+/// Globs that overlap only in what they match are found where interfaces are known, by the applier.
+fn overlaps(chains: &[(Chain, &At<wire::Chain>)], cx: &mut Context) {
+    let mut claims: Vec<Claim<'_>> = Vec::new();
+    for (index, (chain, wire)) in chains.iter().enumerate() {
         for interface in &wire.value.interfaces.value {
-            if other.interfaces.iter().any(|text| covers(&text.0, &interface.value.0.0)) {
-                let problem = Diagnostic::error(
-                    Code::CHAIN_OVERLAP,
-                    format!("two chains claim `{}` of `{}`", chain.hook, interface.value.0.0),
-                )
-                .at(&cx.source().clone(), interface.span, "claimed again here")
-                .at(&cx.source().clone(), other.at, "the other chain");
+            if claims.len() == MAX_INTERFACES {
+                let title = format!("the chains name more than {MAX_INTERFACES} interfaces");
+                cx.report_at(Code::BAD_VALUE, title, interface.span, "use a glob");
+                return;
+            }
+            let text = interface.value.0.0.as_str();
+            let is_glob = text.contains(['*', '?', '[', '{']) && !crate::template::is_template(text);
+            let glob = is_glob.then(|| globset::Glob::new(text).ok().map(|g| g.compile_matcher())).flatten();
+            let claim = Claim { chain: index, text, glob, plain: !is_glob && !crate::template::is_template(text) };
+            let other = claims.iter().find(|other| {
+                let (first, second) = (chains.get(other.chain), chains.get(index));
+                let same = first.zip(second).is_some_and(|((a, _), (b, _))| a.hook == b.hook && a.netns == b.netns);
+                other.chain != index && same && other.meets(&claim)
+            });
+            if let Some((first, _)) = other.and_then(|other| chains.get(other.chain)) {
+                let problem =
+                    Diagnostic::error(Code::CHAIN_OVERLAP, format!("two chains claim `{}` of `{text}`", chain.hook))
+                        .at(&cx.source().clone(), interface.span, "claimed again here")
+                        .at(&cx.source().clone(), first.at, "the other chain");
                 cx.report(problem);
             }
+            claims.push(claim);
         }
     }
 }
 
-/// Whether one interface text surely matches the other: equal, or a glob over a plain name, either way round.
-fn covers(a: &str, b: &str) -> bool {
-    let matches = |glob: &str, name: &str| {
-        !name.contains(['*', '?', '[', '{'])
-            && globset::Glob::new(glob).is_ok_and(|g| g.compile_matcher().is_match(name))
-    };
-    a == b || (!crate::template::is_template(a) && !crate::template::is_template(b) && (matches(a, b) || matches(b, a)))
+/// One interface text of one chain.
+struct Claim<'a> {
+    chain: usize,
+    text: &'a str,
+    glob: Option<globset::GlobMatcher>,
+    plain: bool,
+}
+
+impl Claim<'_> {
+    /// Whether both surely match one interface: equal texts, or a glob over a plain name.
+    fn meets(&self, other: &Self) -> bool {
+        let over = |glob: &Self, name: &Self| name.plain && glob.glob.as_ref().is_some_and(|g| g.is_match(name.text));
+        self.text == other.text || over(self, other) || over(other, self)
+    }
 }

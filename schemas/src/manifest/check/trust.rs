@@ -245,6 +245,13 @@ fn quorum(scope: &str, role: Role, wire: &At<wire::Quorum>, names: &[KeyName], c
 
 fn waivers(wire: &wire::Trust, owner: Owner<'_>, programs: &[ProgramName], cx: &mut Context) -> Vec<Waiver> {
     let mut waivers = Vec::new();
+    if let (Owner::Host, Some(list)) = (owner, &wire.unsigned) {
+        let problem = Diagnostic::error(Code::TRUST_MEANINGLESS, "a host's policy waives nothing")
+            .at(&cx.source().clone(), list.span, "anybody could call a bundle so")
+            .help("sign the set, or apply it by a manifest on this host, whose own trust block may waive");
+        cx.report(problem);
+        return waivers;
+    }
     for waiver in wire.unsigned.iter().flat_map(|w| &w.value) {
         let At { value: w, span } = waiver;
         if w.because.value.0.trim().is_empty() {
@@ -272,15 +279,6 @@ fn waivers(wire: &wire::Trust, owner: Owner<'_>, programs: &[ProgramName], cx: &
                 continue;
             }
             (None, Some(set), _) => Waived::Set(set.value.clone()),
-            (Some(program), None, Owner::Host) => {
-                cx.report_at(
-                    Code::TRUST_MEANINGLESS,
-                    "a host's policy can waive a set, not a program of one",
-                    program.span,
-                    "write `set:`",
-                );
-                continue;
-            }
             _ => {
                 cx.report_at(
                     Code::TRUST_MEANINGLESS,
