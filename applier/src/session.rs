@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use bpfkit_schemas::{
     Diagnostic, Source,
+    bundle::ProgramOrigin,
     chain::{Chain, Globals, SharedMap},
     diagnostic::Diagnose,
     manifest::Manifest,
@@ -46,13 +47,24 @@ pub struct Declared {
 
 impl Declared {
     /// The operator's own word: a manifest on this disk.
-    pub fn by_manifest(manifest: &Manifest) -> Self {
+    ///
+    /// Globals that a program was picked with from somebody's set are its defaults; the manifest's come over them.
+    pub fn by_manifest(manifest: &Manifest, bundle: &VerifiedBundle) -> Self {
+        let mut globals: BTreeMap<ProgramName, Globals> = BTreeMap::new();
+        for program in &bundle.config().programs {
+            if matches!(program.origin, ProgramOrigin::Image { .. }) {
+                globals.insert(program.name.clone(), program.globals.clone());
+            }
+        }
+        for program in &manifest.programs {
+            globals.entry(program.name.clone()).or_default().extend(program.globals.clone());
+        }
         Self {
             source: Some(Arc::clone(&manifest.source)),
             vars: manifest.vars.clone(),
             chains: manifest.chains.clone(),
             maps: manifest.maps.clone(),
-            globals: manifest.programs.iter().map(|p| (p.name.clone(), p.globals.clone())).collect(),
+            globals,
         }
     }
 
