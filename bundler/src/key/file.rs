@@ -29,7 +29,7 @@ pub(super) fn refuse_if_there(path: &Path) -> Result<(), KeyError> {
     }
 }
 
-/// Makes `path` with these bytes: all of them, on the disk, or no file at all.
+/// Makes `path` with these bytes, and its folder: all of them, on the disk, or no file at all.
 pub(super) fn create(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), KeyError> {
     let failed = |source| KeyError::Write { file: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -37,11 +37,13 @@ pub(super) fn create(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), 
         Readers::OwnerAlone => 0o600,
         Readers::Everyone => 0o644,
     };
+    std::fs::create_dir_all(folder).map_err(failed)?;
     let mut file = tempfile::Builder::new()
         .prefix(".bpfkit-key-")
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(folder)
-        .map_err(failed)?;
+        // Without the temporary name, which says nothing to anybody.
+        .map_err(|e| failed(e.kind().into()))?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
@@ -64,13 +66,17 @@ pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.permissions().mode() & 0o777;
     // Others may do nothing with it; the group may read it, as mounted secrets have it, but not change it.
-    if metadata.is_file() && mode & 0o027 != 0 {
-        return Err(KeyError::Exposed { file: path.to_owned(), mode });
-    }
-    read(path, file).map_err(|e| match e {
+    let exposed = metadata.is_file() && mode & 0o027 != 0;
+    let text = read(path, file).map_err(|e| match e {
         KeyError::NotAPublicKey { file, why } => KeyError::NotAPrivateKey { file, why },
         other => other,
-    })
+    });
+    match text {
+        // A public key may be read by everybody: the mistake is another one.
+        Ok(text) if text.contains("-BEGIN PUBLIC KEY-") => Ok(text),
+        _ if exposed => Err(KeyError::Exposed { file: path.to_owned(), mode }),
+        text => text,
+    }
 }
 
 /// Reads a public key's file.

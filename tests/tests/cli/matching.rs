@@ -9,21 +9,18 @@ pub(crate) fn tidy(text: &str) -> String {
     text.split_inclusive('\n').map(|line| clang(&times(&digests(line)))).collect()
 }
 
-/// `sha256:` and what follows it, shortened or not.
+/// `sha256:` and at least as many digits as a shortened digest has.
 fn digests(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("sha256:") {
         let end = after.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(after.len());
         let (hex, after) = after.split_at(end);
-        let (shortened, after) = match after.strip_prefix('…') {
-            Some(after) => (true, after),
-            None => (false, after),
-        };
         out.push_str(before);
-        out.push_str(if shortened || hex.len() >= 12 { "[DIGEST]" } else { "sha256:" });
-        if !shortened && hex.len() < 12 {
-            out.push_str(hex);
+        if hex.len() >= 12 {
+            out.push_str("[DIGEST]");
+        } else {
+            out.extend(["sha256:", hex]);
         }
         rest = after;
     }
@@ -80,10 +77,9 @@ fn within(expected: &str, line: &str) -> bool {
 fn holes_take_what_differs_and_nothing_else() {
     let digest = format!("oci:dist@sha256:{}\n", "ab".repeat(32));
     assert_eq!(tidy(&digest), "oci:dist@[DIGEST]\n");
-    assert_eq!(tidy("oci:dist@sha256:…\n"), "oci:dist@[DIGEST]\n");
     assert_eq!(tidy("built 3 of 3 with Debian clang version 19.1.7 (3~deb12u1) in 2.7 s\n"), "built 3 of 3 with [CLANG] in [TIME]\n");
     assert_eq!(tidy("lives in 3 seasons\n"), "lives in 3 seasons\n");
-    assert_eq!(tidy("`host/path@sha256:…` and sha256:zz\n"), "`host/path@[DIGEST]` and sha256:zz\n");
+    assert_eq!(tidy("`host/path@sha256:…` and sha256:12\n"), "`host/path@sha256:…` and sha256:12\n");
     assert!(matches("a\n[...]\nd\n", "a\nb\nc\nd\n"));
     assert!(matches("a\n[...]\n", "a\n"));
     assert!(matches("for linux/[..], or so", "for linux/amd64, or so\n"));

@@ -56,7 +56,7 @@ fn every_command_of_the_readme_prints_what_it_says() {
             let said = sandbox.bash(dir.path(), &format!("sudo() {{ \"$@\"; }}\n{}", step.command));
             let (data, talk) = (&said.stdout, &said.stderr);
             let (before, after) = (format!("{talk}{data}"), format!("{data}{talk}"));
-            let expected = tidy(&step.output);
+            let expected = tidy(&step.output.replace("sha256:…", "[DIGEST]"));
             if ![data, &before, &after].iter().any(|said| matches(&expected, &tidy(said))) {
                 wrong.push(format!("README.md:{}: $ {}\n--- says\n{expected}--- printed\n{before}", step.line, step.command));
             }
