@@ -6,13 +6,15 @@
 //! and a secret can't be printed.
 
 use std::{
-    env, fmt, io,
+    env, fmt,
+    fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
 use docker_credential::{CredentialRetrievalError as E, DockerCredential};
 
-use crate::layout::read_capped;
+use crate::layout::capped;
 
 /// The most bytes that a credential file may have.
 const MOST: u64 = 1 << 20;
@@ -129,7 +131,7 @@ pub enum CredentialsError {
 }
 
 fn from_one(path: &Path, host: &str) -> Result<Option<Login>, CredentialsError> {
-    let bytes = match read_capped(path, MOST) {
+    let bytes = match File::open(path).and_then(|file| capped(file, MOST)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(CredentialsError::Io { path: path.to_owned(), source }),

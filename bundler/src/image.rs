@@ -80,10 +80,7 @@ impl FetchedImage {
         for blob in &self.carried.blobs {
             layout.put_blob(blob)?;
         }
-        for descriptor in &self.carried.listed {
-            layout.add_untagged(descriptor)?;
-        }
-        Ok(())
+        layout.add_untagged(&self.carried.listed)
     }
 }
 

@@ -10,11 +10,14 @@
 //!
 //! Referrers (signatures) are listed untagged in `index.json` with their
 //! `artifactType`, which is where `oras discover --oci-layout` looks.
+//!
+//! A layout may be somebody else's, so its files are regular files or they are
+//! refused, and no list in it makes us read without end.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,17 +26,20 @@ use bpfkit_schemas::{
     bundle::SIGNATURE_TYPE,
     names::{Digest, Tag},
 };
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 pub use self::error::LayoutError;
+use self::file::Unread;
+pub(crate) use self::file::capped;
 use crate::{
     hash::sha256,
     json,
-    limits::MANIFEST_BYTES,
+    limits::{LISTED_BYTES, MANIFEST_BYTES, SIGNATURE_BYTES},
     oci::{ANNOTATION_REF_NAME, Descriptor, Document, EMPTY, EMPTY_TYPE, Index, MANIFEST_TYPE, Manifest},
 };
 
 mod error;
+mod file;
 
 /// How long another writer may hold the lock before we give up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,6 +50,15 @@ const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Layout {
     dir: PathBuf,
+}
+
+/// A tag that is to mean something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tagging<'a> {
+    pub(crate) tag: &'a Tag,
+    pub(crate) descriptor: &'a Descriptor,
+    /// The artifact type of what may lose the tag.
+    pub(crate) kind: &'static str,
 }
 
 impl Layout {
@@ -66,12 +81,10 @@ impl Layout {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let layout = Self { dir: dir.into() };
         let path = layout.dir.join("oci-layout");
-        let marker = match read_capped(&path, 4096) {
+        let marker = match file::read(&path, 4096) {
             Ok(marker) => marker,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LayoutError::NotALayout { dir: layout.dir });
-            }
-            Err(source) => return Err(LayoutError::io("read", &path, source)),
+            Err(Unread::Missing) => return Err(LayoutError::NotALayout { dir: layout.dir }),
+            Err(unread) => return Err(LayoutError::unread(&path, unread)),
         };
         let marker: BTreeMap<String, serde_json::Value> =
             json::read(&marker).map_err(|source| LayoutError::Malformed { path: path.clone(), source })?;
@@ -85,34 +98,32 @@ impl Layout {
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, LayoutError> {
         let digest = sha256(bytes);
         let path = self.blob_path(&digest);
-        let whole = read_capped(&path, bytes.len() as u64).is_ok_and(|there| there == bytes);
+        let whole = file::read(&path, bytes.len() as u64).is_ok_and(|there| there == bytes);
         if !whole {
             self.write(&path, bytes)?;
         }
         Ok(digest)
     }
 
-    /// Makes `tag` mean `descriptor`, whose blob must be there. What it meant before loses its name.
-    pub fn set_tag(&self, tag: &Tag, descriptor: &Descriptor) -> Result<(), LayoutError> {
-        self.set_tags(&[(tag.clone(), descriptor.clone())])
-    }
-
-    /// Makes several tags mean what they are to mean, in one step.
-    pub fn set_tags(&self, tags: &[(Tag, Descriptor)]) -> Result<(), LayoutError> {
+    /// Makes several tags mean what they are to mean, in one step; none of them if one already means
+    /// something of another kind.
+    pub(crate) fn set_tags(&self, tags: &[Tagging<'_>]) -> Result<(), LayoutError> {
         self.change(|index| {
-            for (tag, descriptor) in tags {
+            self.refuse_in(index, tags)?;
+            for Tagging { tag, descriptor, .. } in tags {
                 index.manifests.retain(|entry| tag_of(entry) != Some(tag.as_str()));
-                index.manifests.push(descriptor.clone().annotated(ANNOTATION_REF_NAME, tag.as_str()));
+                index.manifests.push((*descriptor).clone().annotated(ANNOTATION_REF_NAME, tag.as_str()));
             }
+            Ok(())
         })
     }
 
-    /// Lists `descriptor` without a tag, so that tools which copy or clean layouts know that it is wanted.
-    pub fn add_untagged(&self, descriptor: &Descriptor) -> Result<(), LayoutError> {
+    /// Lists manifests without a tag, so that tools which copy or clean layouts know that they are wanted.
+    pub(crate) fn add_untagged(&self, descriptors: &[Descriptor]) -> Result<(), LayoutError> {
         self.change(|index| {
-            if !index.manifests.iter().any(|entry| entry.digest == descriptor.digest) {
-                index.manifests.push(descriptor.clone());
-            }
+            let mut known: BTreeSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
+            index.manifests.extend(descriptors.iter().filter(|descriptor| known.insert(descriptor.digest)).cloned());
+            Ok(())
         })
     }
 
@@ -135,7 +146,7 @@ impl Layout {
         }
         self.put_blob(&manifest)?;
         let descriptor = Descriptor::of(MANIFEST_TYPE, &manifest).artifact(SIGNATURE_TYPE);
-        self.add_untagged(&descriptor)?;
+        self.add_untagged(std::slice::from_ref(&descriptor))?;
         Ok(descriptor.digest)
     }
 
@@ -147,16 +158,11 @@ impl Layout {
     /// The bytes behind `digest`, at most `max` of them.
     pub fn blob(&self, digest: &Digest, max: u64) -> Result<Vec<u8>, LayoutError> {
         let path = self.blob_path(digest);
-        let bytes = match read_capped(&path, max) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LayoutError::NoBlob { dir: self.dir.clone(), digest: *digest });
-            }
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                return Err(LayoutError::TooLarge { dir: self.dir.clone(), digest: *digest, max });
-            }
-            Err(source) => return Err(LayoutError::io("read", &path, source)),
-        };
+        let bytes = file::read(&path, max).map_err(|unread| match unread {
+            Unread::Missing => LayoutError::NoBlob { dir: self.dir.clone(), digest: *digest },
+            Unread::TooLarge => LayoutError::TooLarge { dir: self.dir.clone(), digest: *digest, max },
+            unread => LayoutError::unread(&path, unread),
+        })?;
         let found = sha256(&bytes);
         if found != *digest {
             return Err(LayoutError::WrongDigest { dir: self.dir.clone(), want: *digest, found });
@@ -165,8 +171,13 @@ impl Layout {
     }
 
     /// Whether there is a file for `digest`. What is in it shows when it is read.
-    pub fn holds(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).exists()
+    pub(crate) fn holds(&self, digest: &Digest) -> bool {
+        fs::symlink_metadata(self.blob_path(digest)).is_ok_and(|file| file.is_file())
+    }
+
+    /// Refuses if one of `tags` means something of another kind.
+    pub(crate) fn refuse_other_kinds(&self, tags: &[Tagging<'_>]) -> Result<(), LayoutError> {
+        self.refuse_in(&self.index()?, tags)
     }
 
     /// Describes the manifest or index behind `digest`.
@@ -208,20 +219,25 @@ impl Layout {
     }
 
     /// The manifests in `index.json` that have a subject, by subject.
-    pub fn all_referrers(&self) -> Result<BTreeMap<Digest, Vec<Descriptor>>, LayoutError> {
+    ///
+    /// Each is read once, whatever the list says and how often; those that are larger than a signature's
+    /// manifest may be are passed over, and all together may have [`LISTED_BYTES`].
+    pub(crate) fn all_referrers(&self) -> Result<BTreeMap<Digest, Vec<Descriptor>>, LayoutError> {
         let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        let mut left = LISTED_BYTES;
         for mut entry in self.index()?.manifests {
-            if !entry.is_manifest() {
+            if !entry.is_manifest() || entry.size > SIGNATURE_BYTES || !seen.insert(entry.digest) {
                 continue;
             }
             // One bad entry must not hide the others.
-            let Ok(bytes) = self.blob(&entry.digest, MANIFEST_BYTES) else { continue };
+            let Ok(bytes) = self.blob(&entry.digest, SIGNATURE_BYTES) else { continue };
+            left = left
+                .checked_sub(bytes.len() as u64)
+                .ok_or_else(|| LayoutError::Flooded { dir: self.dir.clone(), max: LISTED_BYTES })?;
             if let Ok(Document::Manifest(Manifest { subject: Some(subject), .. })) = Document::read(&bytes) {
                 entry.annotations.remove(ANNOTATION_REF_NAME);
-                let of_it = found.entry(subject.digest).or_default();
-                if !of_it.iter().any(|known| known.digest == entry.digest) {
-                    of_it.push(entry);
-                }
+                found.entry(subject.digest).or_default().push(entry);
             }
         }
         Ok(found)
@@ -237,22 +253,43 @@ impl Layout {
 
     fn index(&self) -> Result<Index, LayoutError> {
         let path = self.dir.join("index.json");
-        let bytes = match read_capped(&path, MANIFEST_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LayoutError::NotALayout { dir: self.dir.clone() });
-            }
-            Err(source) => return Err(LayoutError::io("read", &path, source)),
-        };
+        let bytes = file::read(&path, MANIFEST_BYTES).map_err(|unread| match unread {
+            Unread::Missing => LayoutError::NotALayout { dir: self.dir.clone() },
+            unread => LayoutError::unread(&path, unread),
+        })?;
         json::read(&bytes).map_err(|source| LayoutError::Malformed { path, source })
     }
 
+    /// Refuses if one of `tags` means something of another kind in `index`.
+    ///
+    /// `1.4` may be version 1.4 of the set or program `4` of version 1; whoever came first keeps it. The
+    /// document itself says what it is, and the list only where the document is lost.
+    fn refuse_in(&self, index: &Index, tags: &[Tagging<'_>]) -> Result<(), LayoutError> {
+        for Tagging { tag, descriptor, kind } in tags {
+            for entry in index.manifests.iter().filter(|entry| tag_of(entry) == Some(tag.as_str())) {
+                if entry.digest == descriptor.digest {
+                    continue;
+                }
+                let document = self.blob(&entry.digest, MANIFEST_BYTES).ok();
+                let there = match document.as_deref().map(Document::read) {
+                    Some(Ok(document)) => document.artifact_type().map(str::to_owned),
+                    Some(Err(_)) => None,
+                    None => entry.artifact_type.clone(),
+                };
+                if there.as_deref() != Some(*kind) {
+                    return Err(LayoutError::TagTaken { dir: self.dir.clone(), tag: (*tag).clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Reads, changes and writes `index.json` under the lock; writes nothing if nothing changed.
-    fn change(&self, edit: impl FnOnce(&mut Index)) -> Result<(), LayoutError> {
+    fn change(&self, edit: impl FnOnce(&mut Index) -> Result<(), LayoutError>) -> Result<(), LayoutError> {
         let _lock = self.lock()?;
         let before = self.index()?;
         let mut after = before.clone();
-        edit(&mut after);
+        edit(&mut after)?;
         if before == after {
             return Ok(());
         }
@@ -269,12 +306,8 @@ impl Layout {
     /// Waits for the lock; it is let go when the file is dropped.
     fn lock(&self) -> Result<File, LayoutError> {
         let path = self.dir.join(".bpfkit.lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|source| LayoutError::io("open", &path, source))?;
+        let file =
+            file::open(&path, OFlags::WRONLY | OFlags::CREATE).map_err(|unread| LayoutError::unread(&path, unread))?;
         let since = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -328,19 +361,4 @@ fn tag_of(entry: &Descriptor) -> Option<&str> {
 
 fn empty_index() -> Result<Vec<u8>, LayoutError> {
     json::write(&Index::of(Vec::new())).map_err(|source| LayoutError::Malformed { path: "index.json".into(), source })
-}
-
-/// Reads a file of at most `max` bytes; a longer one is [`io::ErrorKind::FileTooLarge`].
-pub(crate) fn read_capped(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() > max {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    let mut bytes = Vec::new();
-    // A file may grow while it is read.
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
 }

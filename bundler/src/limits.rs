@@ -13,6 +13,12 @@ pub const LAYERS: usize = 256;
 pub const INDEX_ENTRIES: usize = 256;
 /// Referrers of one subject.
 pub const REFERRERS: usize = 64;
+/// Layers of one referrer.
+pub const REFERRER_LAYERS: usize = 8;
+/// All the manifests together that a layout's `index.json` lists and that may be referrers.
+pub const LISTED_BYTES: u64 = 64 << 20;
+/// Manifests, blobs and lists that one operation reads.
+pub const PARTS: u32 = 1 << 15;
 
 /// The figures that a caller may lower (and a test does).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

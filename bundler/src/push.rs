@@ -21,7 +21,7 @@ use bpfkit_schemas::{
 use self::upload::Upload;
 use crate::{
     hash::sha256,
-    layout::{Layout, LayoutError, signature_manifest},
+    layout::{Layout, LayoutError, Tagging, signature_manifest},
     limits::{Limits, MANIFEST_BYTES},
     listing,
     network::Network,
@@ -174,7 +174,10 @@ pub fn copy(network: &Network, from: &Pinned, to: &Place, on: &mut dyn FnMut(Pus
     let failed = |source| PushError::Transfer { to: to.clone(), source: Box::new(source) };
     match to {
         Place::Layout(dir) => {
-            into_layout(&load, dir, &emit).map_err(|source| failed(TransferError::Layout { source }))?;
+            into_layout(&load, dir, &emit).map_err(|source| match source {
+                LayoutError::TagTaken { tag, .. } => PushError::TagTaken { tag, to: to.clone() },
+                source => failed(TransferError::Layout { source }),
+            })?;
         }
         Place::Registry(name) => {
             let registry = Registry::new(network, name, Access::Write).map_err(failed)?;
@@ -351,6 +354,9 @@ fn referrer(store: &Store<'_>, digest: Digest) -> Result<Referrer, Failed> {
 
 fn into_layout(load: &Load, dir: &std::path::Path, emit: &dyn Fn(PushEvent)) -> Result<(), LayoutError> {
     let target = Layout::create(dir)?;
+    let tags: Vec<_> =
+        load.tags.iter().map(|TagMove { tag, descriptor, kind, .. }| Tagging { tag, descriptor, kind }).collect();
+    target.refuse_other_kinds(&tags)?;
     let sent = |digest: &Digest| if target.holds(digest) { Sent::Before } else { Sent::Now };
     for (digest, bytes) in &load.blobs {
         let sent = sent(digest);
@@ -362,9 +368,7 @@ fn into_layout(load: &Load, dir: &std::path::Path, emit: &dyn Fn(PushEvent)) -> 
         target.put_blob(bytes)?;
         emit(PushEvent::Manifest { digest: descriptor.digest, sent });
     }
-    for descriptor in &load.untagged {
-        target.add_untagged(descriptor)?;
-    }
+    let mut untagged = load.untagged.clone();
     for (subject, referrers) in &load.referrers {
         for referrer in referrers {
             let sent = sent(&referrer.descriptor.digest);
@@ -372,15 +376,21 @@ fn into_layout(load: &Load, dir: &std::path::Path, emit: &dyn Fn(PushEvent)) -> 
                 target.put_blob(blob)?;
             }
             target.put_blob(&referrer.bytes)?;
-            target.add_untagged(&referrer.descriptor)?;
+            untagged.push(referrer.descriptor.clone());
             emit(PushEvent::Referrer { digest: referrer.descriptor.digest, subject: *subject, sent });
         }
     }
-    let mut moves = Vec::new();
-    for TagMove { tag, descriptor, .. } in &load.tags {
-        let before = target.tag(tag)?.filter(|before| *before != descriptor.digest);
-        moves.push((tag.clone(), descriptor.clone()));
-        emit(PushEvent::Tagged { tag: tag.clone(), digest: descriptor.digest, before, sent: Sent::Now });
+    target.add_untagged(&untagged)?;
+    let meant: BTreeMap<_, _> = target.tags()?.into_iter().map(|(tag, entry)| (tag, entry.digest)).collect();
+    let mut events = Vec::new();
+    for Tagging { tag, descriptor, .. } in &tags {
+        let digest = descriptor.digest;
+        let before = meant.get(*tag).copied();
+        let sent = if before == Some(digest) { Sent::Before } else { Sent::Now };
+        let before = before.filter(|before| *before != digest);
+        events.push(PushEvent::Tagged { tag: (*tag).clone(), digest, before, sent });
     }
-    target.set_tags(&moves)
+    target.set_tags(&tags)?;
+    events.into_iter().for_each(emit);
+    Ok(())
 }

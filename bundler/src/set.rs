@@ -26,7 +26,7 @@ use crate::{
     hash::sha256,
     image::FetchedImage,
     json,
-    layout::Layout,
+    layout::{Layout, LayoutError, Tagging},
     limits::{LAYERS, Limits},
     oci::{
         ANNOTATION_CORE, ANNOTATION_CREATED, ANNOTATION_ENDIAN, ANNOTATION_OBJECT, ANNOTATION_OCI_VERSION,
@@ -98,19 +98,21 @@ pub struct Bundled {
 /// Lays `set` out in `layout`, under the tags `<version>` and `<version>.<program>`.
 pub fn bundle(layout: &Layout, set: &PackSet) -> Result<Bundled, BundleError> {
     let made = Made::from(set)?;
-    for tag in made.tags.iter().skip(1) {
-        refuse_another_kind(layout, &tag.0, PROGRAM_ARTIFACT_TYPE)?;
-    }
-    refuse_another_kind(layout, &set.version, SET_ARTIFACT_TYPE)?;
-
-    let layout_failed = |source| BundleError::Layout { source };
+    let kinds = std::iter::once(SET_ARTIFACT_TYPE).chain(std::iter::repeat(PROGRAM_ARTIFACT_TYPE));
+    let tags = made.tags.iter().zip(kinds).map(|((tag, descriptor), kind)| Tagging { tag, descriptor, kind });
+    let tags: Vec<_> = tags.collect();
+    let layout_failed = |source| match source {
+        LayoutError::TagTaken { tag, .. } => BundleError::TagTaken { tag },
+        source => BundleError::Layout { source },
+    };
+    layout.refuse_other_kinds(&tags).map_err(layout_failed)?;
     for bytes in &made.blobs {
         layout.put_blob(bytes).map_err(layout_failed)?;
     }
     for image in &set.images {
         image.carry_into(layout).map_err(layout_failed)?;
     }
-    layout.set_tags(&made.tags).map_err(layout_failed)?;
+    layout.set_tags(&tags).map_err(layout_failed)?;
     Ok(Bundled {
         pinned: Pinned { place: Place::Layout(layout.dir().to_owned()), digest: made.index },
         platforms: made.platforms,
@@ -308,20 +310,6 @@ impl Maker<'_> {
         let descriptor = Descriptor::of(media_type, &bytes);
         self.blobs.push(bytes);
         descriptor
-    }
-}
-
-/// Refuses to take a tag from something of another kind.
-///
-/// `1.4` may be version 1.4 of the set or program `4` of version 1; whoever came first keeps it.
-fn refuse_another_kind(layout: &Layout, tag: &Tag, kind: &str) -> Result<(), BundleError> {
-    let failed = |source| BundleError::Layout { source };
-    let tags = layout.tags().map_err(failed)?;
-    match tags.iter().find(|(known, _)| known == tag) {
-        Some((_, entry)) if entry.artifact_type.as_deref() != Some(kind) => {
-            Err(BundleError::TagTaken { tag: tag.clone() })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -147,7 +147,10 @@ impl TransferError {
             Self::Layout { source } => {
                 matches!(
                     source,
-                    LayoutError::NoBlob { .. } | LayoutError::TooLarge { .. } | LayoutError::WrongDigest { .. }
+                    LayoutError::NoBlob { .. }
+                        | LayoutError::Irregular { .. }
+                        | LayoutError::TooLarge { .. }
+                        | LayoutError::WrongDigest { .. }
                 )
             }
             _ => false,

@@ -1,6 +1,9 @@
 //! What can be wrong with a layout on disk.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use bpfkit_schemas::{
     Code,
@@ -8,6 +11,7 @@ use bpfkit_schemas::{
     names::{Digest, Tag},
 };
 
+use super::file::Unread;
 use crate::json::JsonError;
 
 /// Why a layout could not be read or written.
@@ -37,6 +41,14 @@ pub enum LayoutError {
         /// Why.
         source: JsonError,
     },
+    /// Something that is no regular file stands where one belongs.
+    #[error("`{}` is {what}, not a file", path.display())]
+    Irregular {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// Somebody holds the lock.
     #[error("another process keeps the layout `{}` locked", dir.display())]
     Locked {
@@ -50,6 +62,22 @@ pub enum LayoutError {
         dir: PathBuf,
         /// The tag.
         tag: Tag,
+    },
+    /// A tag means something of another kind.
+    #[error("tag `{tag}` already names something else in the layout `{}`", dir.display())]
+    TagTaken {
+        /// The directory.
+        dir: PathBuf,
+        /// The tag.
+        tag: Tag,
+    },
+    /// More is listed without being named than is read.
+    #[error("the manifests that `{}` lists have more than {max} bytes altogether", dir.join("index.json").display())]
+    Flooded {
+        /// The directory.
+        dir: PathBuf,
+        /// The most.
+        max: u64,
     },
     /// A blob is missing.
     #[error("the layout `{}` does not hold `{digest}`", dir.display())]
@@ -85,6 +113,16 @@ impl LayoutError {
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { doing, path: path.into(), source }
     }
+
+    pub(super) fn unread(path: &Path, why: Unread) -> Self {
+        let source = match why {
+            Unread::Irregular(what) => return Self::Irregular { path: path.to_owned(), what },
+            Unread::Missing => io::ErrorKind::NotFound.into(),
+            Unread::TooLarge => io::ErrorKind::FileTooLarge.into(),
+            Unread::Io(source) => source,
+        };
+        Self::io("open", path, source)
+    }
 }
 
 impl Diagnose for LayoutError {
@@ -97,6 +135,13 @@ impl Diagnose for LayoutError {
             Self::Malformed { source, .. } => {
                 error(Code::LAYOUT_MALFORMED).caused_by(source).help("remove the directory and bundle or pull again")
             }
+            Self::Irregular { .. } => {
+                error(Code::LAYOUT_MALFORMED).help("copy the layout with its links resolved, or bundle or pull again")
+            }
+            Self::TagTaken { .. } => {
+                error(Code::TAG_TAKEN).help("choose another version, or another name for the program")
+            }
+            Self::Flooded { .. } => error(Code::TOO_LARGE).help("copy the bundle that you want to a layout of its own"),
             Self::Locked { .. } => {
                 error(Code::LAYOUT_LOCKED).help("wait for the other `bpfkit` to finish, then run the command again")
             }

@@ -159,6 +159,31 @@ pub(crate) fn stored(layout: &Layout, media_type: &str, bytes: &[u8]) -> serde_j
     serde_json::json!({"mediaType": media_type, "size": bytes.len(), "digest": digest.to_string()})
 }
 
+/// Changes a layout's `index.json` by hand, as any other tool could.
+pub(crate) fn edit_index(layout: &Layout, edit: impl FnOnce(&mut Vec<serde_json::Value>)) {
+    let path = layout.dir().join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(index["manifests"].as_array_mut().unwrap());
+    std::fs::write(path, index.to_string()).unwrap();
+}
+
+/// Lists `digest` in `index.json` without a tag.
+pub(crate) fn list_untagged(layout: &Layout, digest: &Digest) {
+    let entry = serde_json::to_value(layout.describe(digest).unwrap()).unwrap();
+    edit_index(layout, |entries| entries.push(entry));
+}
+
+/// Makes `tag` mean `digest`, as another tool would: without saying what that is.
+pub(crate) fn retag(layout: &Layout, tag: &str, digest: &Digest) {
+    let mut entry = serde_json::to_value(layout.describe(digest).unwrap()).unwrap();
+    let named = |entry: &serde_json::Value| entry["annotations"]["org.opencontainers.image.ref.name"] == tag;
+    entry["annotations"]["org.opencontainers.image.ref.name"] = tag.into();
+    edit_index(layout, |entries| {
+        entries.retain(|entry| !named(entry));
+        entries.push(entry);
+    });
+}
+
 /// `layout` at `digest`.
 pub(crate) fn pinned(layout: &Layout, digest: Digest) -> Pinned {
     Pinned { place: Place::Layout(layout.dir().to_owned()), digest }

@@ -10,7 +10,9 @@ use bpfkit_schemas::{
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
-use crate::fixture::{Here, amd64, codes, digest_in, document, edge, lay_out, network, object, pinned, stored};
+use crate::fixture::{
+    Here, amd64, codes, digest_in, document, edge, lay_out, list_untagged, network, object, pinned, stored,
+};
 
 type Edit<'a> = Box<dyn Fn(&mut Value) + 'a>;
 
@@ -310,7 +312,7 @@ fn a_layer_that_is_damaged_or_has_a_tail_is_refused() {
 /// Hangs `manifest` on the bundle's index.
 fn hang(layout: &Layout, manifest: &Value) {
     let digest = layout.put_blob(manifest.to_string().as_bytes()).unwrap();
-    layout.add_untagged(&layout.describe(&digest).unwrap()).unwrap();
+    list_untagged(layout, &digest);
 }
 
 #[test]
@@ -344,7 +346,7 @@ fn a_signature_of_another_manifest_does_not_count() {
         b.layout.add_signature(&b.bundled.pinned.digest, b"{}", std::collections::BTreeMap::default()).unwrap();
     a.layout.put_blob(&b.layout.blob(&signature, 4096).unwrap()).unwrap();
     a.layout.put_blob(b"{}").unwrap();
-    a.layout.add_untagged(&a.layout.describe(&signature).unwrap()).unwrap();
+    list_untagged(&a.layout, &signature);
     assert!(pull(&network(), &a.bundled.pinned, amd64(), &Limits::default()).unwrap().signatures.is_empty());
     assert_eq!(pull(&network(), &b.bundled.pinned, amd64(), &Limits::default()).unwrap().signatures.len(), 1);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use bpfkit_bundler::{Layout, LayoutError, Limits, bundle, list, pin, pull, push};
 use bpfkit_schemas::{Code, bundle::SIGNATURE_TYPE, reference::Place};
 
-use crate::fixture::{amd64, arm64, at, codes, digest_in, document, edge, lay_out, network, pinned, program};
+use crate::fixture::{amd64, arm64, at, codes, digest_in, document, edge, lay_out, network, pinned, program, retag};
 
 #[test]
 fn the_same_set_gives_the_same_bytes_wherever_it_is_laid_out() {
@@ -217,11 +217,10 @@ fn a_planted_program_image_is_not_listed_so_nobody_signs_it() {
         push(&network(), &evil.layout, &"1.0".parse().unwrap(), &Place::Layout(evil.dir.path().join("x")), &mut |_| ())
             .map(|_| evil)
             .unwrap();
-    let tag = "1.0.guard".parse().unwrap();
-    let digest = evil.layout.tag(&tag).unwrap().unwrap();
+    let digest = evil.layout.tag(&"1.0.guard".parse().unwrap()).unwrap().unwrap();
     for entry in fs::read_dir(evil.layout.dir().join("blobs/sha256")).unwrap() {
         here.layout.put_blob(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
     }
-    here.layout.set_tag(&tag, &here.layout.describe(&digest).unwrap()).unwrap();
+    retag(&here.layout, "1.0.guard", &digest);
     assert_eq!(codes(&list(&network(), &here.bundled.pinned).unwrap_err()), [Code::CONTRADICTION]);
 }

@@ -6,6 +6,7 @@
     reason = "helpers of tests fail as tests do: at once and with a trace"
 )]
 
+mod disk;
 mod fixture;
 mod formats;
 mod images;
