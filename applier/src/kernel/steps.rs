@@ -215,12 +215,16 @@ impl Kernel for LinuxKernel {
 }
 
 impl LinuxKernel {
-    /// Pins a link and, beside it, its program's record.
+    /// Pins a program's record and, beside it, the link that holds the program.
+    ///
+    /// In this order: a run that is killed in between leaves a record without a link, which the next one
+    /// finds. A link without its record would look complete for ever.
     fn pin_both(&self, point: &HookPoint, link: &Link, record: Option<&Map>) -> Result<(), KernelError> {
-        let path = self.directory.link(point);
-        self.directory.pin_link(link, &path)?;
-        let Some(record) = record else { return Ok(()) };
-        self.directory.pin(record, &self.directory.record(point)).inspect_err(|_| {
+        let path = self.directory.record(point);
+        if let Some(record) = record {
+            self.directory.pin(record, &path)?;
+        }
+        self.directory.pin_link(link, &self.directory.link(point)).inspect_err(|_| {
             let _ = self.directory.unpin(&path);
         })
     }
