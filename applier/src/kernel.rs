@@ -147,4 +147,4 @@ pub fn kernel_btf() -> Result<Vec<u8>, KernelError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -265,3 +265,6 @@ fn processors() -> u32 {
     let last = text.trim().rsplit([',', '-']).next().and_then(|n| n.parse::<u32>().ok());
     last.map_or(1, |last| last.saturating_add(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ use crate::{
     record::{RecordedMap, RecordedProgram, RecordedSource},
 };
 
+pub(crate) mod stranger;
+
 fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn { code, dst, src, off, imm }
 }
