@@ -117,6 +117,18 @@ pub(crate) struct Init {
     /// The set's name [default: the folder's]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// What to begin with
+    #[arg(long, value_enum, default_value_t = Example::Count)]
+    pub(crate) example: Example,
+}
+
+/// What a project begins with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Example {
+    /// One program that counts packets on the loopback interface
+    Count,
+    /// A blocklist, a rate limit and counters on eth0, bundled, signed and pushed: the README's road
+    Edge,
 }
 
 /// How much may run at once.

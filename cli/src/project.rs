@@ -8,8 +8,8 @@ use std::{
 };
 
 use bpfkit_schemas::{
-    Diagnostic, Source,
-    manifest::{Checked, Manifest, Overrides, check},
+    Code, Diagnostic, Source,
+    manifest::{Checked, Manifest, Overrides, check, nearest},
     reference::{Place, Reference, Repo, RepoUrl},
     trust::TrustBlock,
     yaml::MAX_BYTES,
@@ -96,6 +96,14 @@ pub(crate) fn reference(text: &str, global: &Global) -> Result<Reference> {
     Reference::parse(text, &repos).map_err(|e| match broken {
         // The name may well be in the manifest that can't be read.
         Some(problems) if e.why.starts_with("no repo is named") => Failure(problems),
+        None if e.why.starts_with("no repo is named") => {
+            let first = text.split('/').next().unwrap_or(text);
+            let near = nearest(first, repos.iter().map(|repo| repo.name.as_str()));
+            Failure::one(Diagnostic::error(Code::UNKNOWN_REPO, e.to_string()).help(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "declare it under `repos:`; a directory is written `oci:DIR:tag`".to_owned(),
+            }))
+        }
         _ => Failure::usage(
             e.to_string(),
             "a reference is `host/path:tag`, `host/path@sha256:…`, `oci:DIR:tag` or `REPO/path:tag`",

@@ -1,6 +1,9 @@
 //! `bpfkit dev`: the laptop's loop. Build, bundle, sign with a local key, apply.
 
-use bpfkit_bundler::key::{self, Passphrase, PrivateKey};
+use bpfkit_bundler::{
+    self as bundler,
+    key::{self, Passphrase, PrivateKey},
+};
 use bpfkit_schemas::{code::Exit, trust::Role};
 
 use super::{apply, bundle, sign};
@@ -17,7 +20,7 @@ pub(super) fn run(args: &Jobs, global: &Global, ui: &Ui) -> Result<Exit> {
     let key = dev_key(&project, ui)?;
     let build = Build { jobs: Jobs { jobs: args.jobs }, locked: false };
     let (_, bundled) = bundle::make(&project, &args::Bundle { build, tag: "dev".to_owned() }, ui)?;
-    sign::sign(&key, Role::Author, &bundled.pinned)?;
+    sign::sign(&key, Role::Author, &bundler::list(&bundle::network(), &bundled.pinned)?)?;
     let session = apply::by_manifest(&project, ui)?;
     apply::apply(&session, ui)
 }

@@ -14,7 +14,7 @@ use bpfkit_schemas::{
 };
 
 use crate::{
-    args::{Global, Init},
+    args::{Example, Global, Init},
     failure::{Failure, Result},
     ui::Ui,
     view,
@@ -22,15 +22,33 @@ use crate::{
 
 const MANIFEST: &str = include_str!("init/bpfkit.yml");
 const SOURCE: &str = include_str!("init/count.bpf.c");
+/// `examples/edge`, as it is in the tree.
+const EDGE_MANIFEST: &str = include_str!("../../../examples/edge/bpfkit.yml");
+const EDGE_SOURCES: [(&str, &str); 6] = [
+    ("audit.bpf.c", include_str!("../../../examples/edge/src/audit.bpf.c")),
+    ("guard.bpf.c", include_str!("../../../examples/edge/src/guard.bpf.c")),
+    ("limit.bpf.c", include_str!("../../../examples/edge/src/limit.bpf.c")),
+    ("meter.bpf.c", include_str!("../../../examples/edge/src/meter.bpf.c")),
+    ("packet.h", include_str!("../../../examples/edge/src/packet.h")),
+    ("rtt.bpf.c", include_str!("../../../examples/edge/src/rtt.bpf.c")),
+];
 const IGNORE: &str = "/.bpfkit/\n*.key\n";
 
 pub(super) fn run(args: &Init, global: &Global, ui: &Ui) -> Result<Exit> {
     let name = name(args)?;
-    let files = [
-        (args.dir.join(&global.file), MANIFEST.replace("NAME", name.as_str())),
-        (args.dir.join("src/count.bpf.c"), SOURCE.to_owned()),
-        (args.dir.join(".gitignore"), IGNORE.to_owned()),
-    ];
+    let mut files = vec![(args.dir.join(".gitignore"), IGNORE.to_owned())];
+    match args.example {
+        Example::Count => {
+            files.push((args.dir.join(&global.file), MANIFEST.replace("NAME", name.as_str())));
+            files.push((args.dir.join("src/count.bpf.c"), SOURCE.to_owned()));
+        }
+        Example::Edge => {
+            let manifest = EDGE_MANIFEST.replacen("name: edge ", &format!("name: {name} "), 1);
+            files.push((args.dir.join(&global.file), manifest.replace("local/edge", &format!("local/{name}"))));
+            let sources = EDGE_SOURCES.iter().map(|(file, text)| (args.dir.join("src").join(file), (*text).to_owned()));
+            files.extend(sources);
+        }
+    }
     // Nothing is written if anything is in the way.
     let there: Vec<_> =
         files.iter().filter(|(path, _)| path.exists()).filter(|(path, _)| !path.ends_with(".gitignore")).collect();
@@ -54,7 +72,10 @@ pub(super) fn run(args: &Init, global: &Global, ui: &Ui) -> Result<Exit> {
     let report = InitReport { version: VERSION, set: name.to_string(), files: written };
     ui.show(&report, || view::lines(&report.files))?;
     let place = if args.dir == Path::new(".") { String::new() } else { format!("cd {} && ", args.dir.display()) };
-    ui.say(&format!("next: {place}sudo bpfkit dev"));
+    ui.say(&match args.example {
+        Example::Count => format!("next: {place}sudo bpfkit dev"),
+        Example::Edge => format!("next: {place}bpfkit trust keygen --output trust/ana"),
+    });
     Ok(Exit::Done)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfkit_bundler::{
-    self as bundler,
+    self as bundler, Listing,
     key::PrivateKey,
     signature,
     statement::{Claims, PREDICATE_TYPE},
@@ -25,13 +25,18 @@ use crate::{
 };
 
 pub(super) fn run(args: &Sign, global: &Global, ui: &Ui) -> Result<Exit> {
-    let pinned = match &args.reference {
-        Some(text) => bundler::pin(&network(), &project::reference(text, global)?)?,
+    let asked = args.reference.as_ref().map(|text| project::reference(text, global)).transpose()?;
+    let pinned = match &asked {
+        Some(reference) => bundler::pin(&network(), reference)?,
         None => last_pinned(&Project::open(global, ui)?)?.1,
     };
+    let listing = bundler::list(&network(), &pinned)?;
+    if let Some(reference) = &asked {
+        listing.fits(reference)?;
+    }
     let passphrase = passphrase::find(&args.passphrase, Purpose::Open)?;
     let key = PrivateKey::read(&args.key, &passphrase)?;
-    let report = sign(&key, args.role.into(), &pinned)?;
+    let report = sign(&key, args.role.into(), &listing)?;
     ui.show(&report, || {
         let programs =
             if report.programs == 1 { "1 program".to_owned() } else { format!("{} programs", report.programs) };
@@ -46,10 +51,10 @@ pub(super) fn run(args: &Sign, global: &Global, ui: &Ui) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Signs everything that belongs to the set at `pinned`: indexes, and every manifest in them.
-pub(super) fn sign(key: &PrivateKey, role: Role, pinned: &Pinned) -> Result<SignReport> {
+/// Signs everything that belongs to a set: indexes, and every manifest in them.
+pub(super) fn sign(key: &PrivateKey, role: Role, listing: &Listing) -> Result<SignReport> {
     let network = network();
-    let listing = bundler::list(&network, pinned)?;
+    let pinned = &listing.pinned;
     let claims = Claims { repository: listing.repository.clone(), version: listing.version.clone(), role: Some(role) };
     let listed = std::iter::once(&listing.bundle).chain(listing.programs.iter().map(|(_, listed)| listed));
     let mut signed = Vec::new();

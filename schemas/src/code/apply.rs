@@ -19,13 +19,13 @@ kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, 
 being done and to what; the cause is the kernel's own error.
 
 Nothing that was done before it stays half done: hooks that were changed already are put back.
-If it happens again with the same manifest, please report it with the output of `bpfkit doctor`.";
+If it happens again with the same manifest, please report it with the kernel's release (`uname -r`).";
     KERNEL_TOO_OLD = "A102", Failed, "this kernel can't do this",
 "The plan needs something that the running kernel doesn't offer. XDP links came with Linux 5.9, the
 record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx, which `tc/ingress` and `tc/egress` use, with 6.6.
 bpfkit asks the kernel and never compares version numbers, since distributions carry features back and forth.
 
-Use a newer kernel, or a hook that this one has. `bpfkit doctor` lists what it can do.";
+Use a newer kernel, or a hook that this one has: `bpftool feature probe` lists what it can do.";
     NO_BPFFS = "A103", Failed, "there is no BPF file system",
 "Chains outlive the process that made them because their links are pinned in bpffs, at
 `/sys/fs/bpf/bpfkit`. An `apply` mounts bpffs there if nothing has; this time it could not, or another
