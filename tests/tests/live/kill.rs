@@ -18,7 +18,7 @@ const CALLS: [&str; 7] = ["bpf", "rename", "unlink", "mkdir", "rmdir", "sendto",
 #[track_caller]
 fn killed_at(host: &Host, folder: &str, command: &str, call: &str, nth: u32) -> bool {
     let strace = format!(
-        "cd {folder} && exec strace -f -qq --seccomp-bpf -o /dev/null -e trace={call} \
+        "cd {folder} && exec strace -f -qq -o /dev/null -e trace={call} \
          -e inject={call}:signal=KILL:when={nth} {command}"
     );
     let Output { code, stdout, stderr, .. } = host.run(&strace);
@@ -119,7 +119,8 @@ fn at_each(
             let ended = killed_at(&stage.host, folder, command, call, nth);
             after(&at);
             if ended {
-                println!("{command}: {} times {call}", nth - 1);
+                println!("{command}: killed at each of {} calls of {call}", nth - 1);
+                assert!(nth > 20 || *call != "bpf", "an apply that makes so few calls is none");
                 break;
             }
         }
