@@ -116,7 +116,7 @@ pub enum PolicyProblem {
         role: Option<Role>,
     },
     /// More signatures than there are keys.
-    #[error("{scope} asks for {need} signatures by `{role}` and has {have} keys for that")]
+    #[error("{scope} asks for {need} signatures by `{role}`, and the keys for that are {have}")]
     Unreachable {
         /// The scope.
         scope: ScopeName,
@@ -351,7 +351,7 @@ impl Diagnose for NoPolicy {
     fn diagnose(&self) -> Vec<Diagnostic> {
         let start = starter_policy(&self.repository, None);
         let mut one = Diagnostic::error(Code::NO_POLICY, self.to_string());
-        one.notes = vec![format!("a policy to begin with:\n{start}")];
-        vec![one.help("write `/etc/bpfkit/trust.yml`, or name a policy with `--trust FILE` to look without applying")]
+        one.notes = vec![format!("a policy to begin with:\n{}", start.trim_end())];
+        vec![one.help("write `/etc/bpfkit/trust.yml`, or look without applying: `bpfkit verify --trust FILE`")]
     }
 }

@@ -6,7 +6,7 @@
 
 /// Puts `[DIGEST]`, `[TIME]` and `[CLANG]` where they belong.
 pub(crate) fn tidy(text: &str) -> String {
-    text.split_inclusive('\n').map(|line| clang(&times(&digests(line)))).collect()
+    text.split_inclusive('\n').map(|line| clang(&times(&hints(&digests(line))))).collect()
 }
 
 /// `sha256:` and at least as many digits as a shortened digest has.
@@ -25,6 +25,13 @@ fn digests(line: &str) -> String {
         rest = after;
     }
     out + rest
+}
+
+/// A key's hint: 32 bytes in base64, between backticks.
+fn hints(line: &str) -> String {
+    let is_hint = |part: &&str| part.len() == 44 && part.ends_with('=') && !part.contains(' ');
+    let parts: Vec<_> = line.split('`').map(|part| if is_hint(&part) { "[KEY]" } else { part }).collect();
+    parts.join("`")
 }
 
 /// ` in 2.7 s`.

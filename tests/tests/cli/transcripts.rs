@@ -11,12 +11,13 @@ use crate::{
     sandbox::{Network, Sandbox},
 };
 
-/// What is there at the beginning: a folder of the checkout to copy from.
+/// Before each command, which also has the checkout's folder as `$repo`.
 const PRELUDE: &str = "sudo() { \"$@\"; }\n";
 
 /// Runs a transcript's commands; the transcript as it is now.
 fn played(sandbox: &Sandbox, text: &str) -> String {
     let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let mut now = String::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
@@ -30,7 +31,7 @@ fn played(sandbox: &Sandbox, text: &str) -> String {
         let prelude = format!("{PRELUDE}repo='{}'\n", bpfkit_tests::root().display());
         let said = sandbox.bash(dir.path(), &format!("exec 2>&1\n{prelude}{command}"));
         let here = dir.path().display().to_string();
-        now.push_str(&tidy(&said.stdout.replace(&here, "[DIR]")));
+        now.push_str(&tidy(&said.stdout.replace(&here, "[DIR]")).replace(machine, "[ARCH]"));
         if said.code != Some(0) {
             let _ = writeln!(now, "(exit {})", said.code.unwrap_or(-1));
         }
