@@ -279,7 +279,7 @@ impl LinuxKernel {
 /// A kernel that refuses the types (it is older than a kind among them, or a Rust name is no C identifier)
 /// makes the map without, as libbpf does: they are for people who look at the map. Values with locks or
 /// timers need theirs, and then the kernel's refusal stands.
-fn typed_map(spec: &MapSpec<'_>, types: Option<Entries>) -> io::Result<Map> {
+pub(super) fn typed_map(spec: &MapSpec<'_>, types: Option<Entries>) -> io::Result<Map> {
     let Some(Entries { btf, key, value, special }) = types else { return sys::map_create(spec) };
     let typed = sys::btf_load(&btf).and_then(|types| {
         sys::map_create(&MapSpec { entries: Some(EntryTypes { types: &types, key, value }), ..spec.clone() })

@@ -381,3 +381,30 @@ fn a_foreign_program_is_named_and_left_alone() {
     assert_eq!(seen.others[0].owner, Owner::Foreign(Some(format!("pinned at {}", pin.display()))));
     assert!(matches!(&error, KernelError::Busy { owner: Some(owner), .. } if owner.contains("alien")), "{error:?}");
 }
+
+#[test]
+fn types_that_the_kernel_refuses_are_left_out_but_where_values_need_them() {
+    // An array's key must be a 32-bit integer; this one is a struct of that size.
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let types = words(&[1, 1 << 24, 4, 32, 0, 4 << 24 | 1, 4, 1, 1, 0]);
+    let mut btf = words(&[0x0001_eb9f, 24, 0, 40, 40, 3]);
+    btf.extend(types);
+    btf.extend(b"\0a\0");
+    let spec = sys::MapSpec {
+        map_type: sys::MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+        name: "typed",
+        entries: None,
+    };
+    let made = |key, special, btf: &[u8]| {
+        steps::typed_map(&spec, Some(crate::fuse::Entries { btf: btf.to_vec(), key, value: 1, special }))
+    };
+    assert!(made(1, true, &btf).is_ok());
+    for (key, btf) in [(2, &btf[..]), (1, &[][..]), (1, &btf[..30])] {
+        assert!(made(key, false, btf).is_ok(), "made without types");
+        assert_eq!(made(key, true, btf).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
+}
