@@ -2,10 +2,10 @@
 //!
 //! An image is taken over whole: its index, every manifest in it, their blobs and
 //! its signatures travel with the set that uses it, byte for byte, so that a host
-//! can follow a program back to what its author signed ([`trace`]).
+//! can follow a program back to what its author signed ([`Origins`]).
 //! Labels are hints for people. What a program is, its object's ELF says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use bpfkit_schemas::{
     bundle::{BundledProgram, LAYER_TYPE, SET_ARTIFACT_TYPE},
@@ -17,7 +17,7 @@ use crate::{
     archive,
     hash::sha256,
     layout::{Layout, LayoutError},
-    limits::{LAYERS, Limits, MANIFEST_BYTES},
+    limits::{LAYERS, Limits},
     network::Network,
     oci::{ANNOTATION_OCI_VERSION, DOCKER_LAYER_TYPE, Descriptor, Document, Index, Manifest},
     pull::{FormatError, PullError, read, signed},
@@ -149,8 +149,7 @@ fn fetch(
     pick: Option<&ProgramName>,
     limits: &Limits,
 ) -> Result<FetchedImage, Failed> {
-    let store = Store::open(network, &pinned.place)?;
-    let mut budget = read::Budget::of(limits);
+    let store = Store::open(network, &pinned.place, limits)?;
     let root = root(&store, &pinned.digest)?;
     let children = Children::of(&store, &pinned.digest, &root)?;
 
@@ -166,7 +165,6 @@ fn fetch(
         }
         parts.extend(manifest.layers.iter().chain([&manifest.config]).map(|part| (part.digest, part.clone())));
     }
-    budget.take(parts.values().map(|part| part.size).sum())?;
     let wants: Vec<_> = parts.values().cloned().map(Want::Blob).collect();
     let blobs: BTreeMap<Digest, Vec<u8>> = parts.keys().copied().zip(store.fetch_all(&wants)?).collect();
     let blob = |part: &Descriptor| blobs.get(&part.digest).map(Vec::as_slice).unwrap_or_default();
@@ -193,7 +191,7 @@ fn fetch(
                 .map_err(|source| FormatError::Layer { program: pinned.digest.short(), source })?;
             ImageObject { bytes, program: None }
         };
-        budget.take(object.bytes.len() as u64)?;
+        store.take(object.bytes.len() as u64)?;
         objects.insert(*platform, object);
     }
 
@@ -224,59 +222,114 @@ fn fetch(
 /// What was found when a program was followed back to its image.
 pub(crate) struct Origin {
     pub(crate) signed: Vec<Digest>,
-    pub(crate) found: Found,
+    pub(crate) signatures: Vec<RawSignature>,
+    /// Referrers that are no readable signatures; those of an image that several programs are from, once.
+    pub(crate) ignored: usize,
 }
 
-/// Follows `program` of a set bundle back to the image `digest` in the same repository.
-///
-/// Its object must be what the image holds for `platform`; in a set bundle, what
-/// that set's config describes. Otherwise the image's signatures would vouch for bytes that nobody signed.
-pub(crate) fn trace(
-    store: &Store<'_>,
-    digest: &Digest,
-    program: &BundledProgram,
+/// The images that programs of a bundle came from, each looked at once.
+pub(crate) struct Origins<'a> {
+    store: &'a Store<'a>,
     platform: Platform,
-    limits: &Limits,
-    budget: &mut read::Budget,
-) -> Result<Origin, Failed> {
-    let elsewhere = || FormatError::NotFromImage { program: program.name.clone(), digest: *digest };
+    limits: &'a Limits,
+    seen: BTreeMap<Digest, Opened>,
+}
+
+/// An image as it was found.
+struct Opened {
+    signed: Vec<Digest>,
+    signatures: Vec<RawSignature>,
+    ignored: usize,
+    holds: Holds,
+}
+
+/// The objects in an image.
+enum Holds {
+    /// A set bundle's, as its config describes them.
+    Described(BTreeSet<Digest>),
+    /// One, in this layer, and its digest once somebody has had to look.
+    Packed(Descriptor, Option<Digest>),
+}
+
+impl<'a> Origins<'a> {
+    /// None so far; they lie in `store`.
+    pub(crate) fn new(store: &'a Store<'a>, platform: Platform, limits: &'a Limits) -> Self {
+        Self { store, platform, limits, seen: BTreeMap::new() }
+    }
+
+    /// Follows `program` of a set bundle back to the image `digest` in the same repository.
+    ///
+    /// Its object must be what the image holds for the platform; in a set bundle, what that set's config
+    /// describes. Otherwise the image's signatures would vouch for bytes that nobody signed.
+    pub(crate) fn trace(&mut self, digest: &Digest, program: &BundledProgram) -> Result<Origin, Failed> {
+        let (store, limits) = (self.store, self.limits);
+        let opened = match self.seen.entry(*digest) {
+            Entry::Occupied(place) => place.into_mut(),
+            Entry::Vacant(place) => place.insert(open(store, digest, self.platform, limits)?),
+        };
+        let there = match &mut opened.holds {
+            Holds::Described(objects) => objects.contains(&program.object.digest),
+            // The same layer holds the same object, which has been compared with its descriptor.
+            Holds::Packed(layer, _) if layer.digest == program.layer => true,
+            Holds::Packed(layer, object) => {
+                let object = match *object {
+                    Some(object) => object,
+                    None => *object.insert(unpacked(store, layer, program, limits)?),
+                };
+                object == program.object.digest
+            }
+        };
+        if !there {
+            return Err(FormatError::NotFromImage { program: program.name.clone(), digest: *digest }.into());
+        }
+        // Each program of an image gets them all.
+        store.take(opened.signatures.iter().map(|signature| signature.bytes.len() as u64).sum())?;
+        Ok(Origin {
+            signed: opened.signed.clone(),
+            signatures: opened.signatures.clone(),
+            ignored: std::mem::take(&mut opened.ignored),
+        })
+    }
+}
+
+fn open(store: &Store<'_>, digest: &Digest, platform: Platform, limits: &Limits) -> Result<Opened, Failed> {
     let root = root(store, digest)?;
     let (child, manifest) = match root.document {
         Document::Manifest(manifest) => (*digest, manifest),
         Document::Index(index) => {
             let entry = read::child(&index, platform)?;
-            let bytes = store.fetch_one(Want::SmallManifest(entry.digest, MANIFEST_BYTES))?;
+            let bytes = store.fetch_one(Want::Manifest(entry.digest))?;
             match read::document(&entry.digest, &bytes)? {
                 Document::Manifest(manifest) => (entry.digest, manifest),
                 Document::Index(_) => return Err(FormatError::NestedIndex.into()),
             }
         }
     };
-    if manifest.artifact_type.as_deref() == Some(SET_ARTIFACT_TYPE) {
+    let holds = if manifest.artifact_type.as_deref() == Some(SET_ARTIFACT_TYPE) {
         read::set_layers(&manifest, limits)?;
-        budget.take(manifest.config.size)?;
         let config = read::set_config(&store.fetch_one(Want::Blob(manifest.config))?, platform)?;
-        if !config.programs.iter().any(|other| other.object.digest == program.object.digest) {
-            return Err(elsewhere().into());
-        }
+        Holds::Described(config.programs.iter().map(|program| program.object.digest).collect())
     } else {
-        let layer = only_layer(&manifest)?;
-        // The same layer holds the same object, which has been compared with its descriptor.
-        if layer.digest != program.layer {
-            read::size(layer, limits.layer_bytes, &crate::pull::layer_name(layer))?;
-            budget.take(layer.size)?;
-            let bytes = store.fetch_one(Want::Blob(layer.clone()))?;
-            let object = archive::unpack_foreign(&bytes, limits.object_bytes)
-                .map_err(|source| FormatError::Layer { program: program.name.to_string(), source })?;
-            budget.take(object.len() as u64)?;
-            if sha256(&object) != program.object.digest {
-                return Err(elsewhere().into());
-            }
-        }
-    }
-    let counted = signed(*digest, child);
-    let found = signatures(store, counted.iter().copied())?;
-    Ok(Origin { signed: counted, found })
+        Holds::Packed(only_layer(&manifest)?.clone(), None)
+    };
+    let signed = signed(*digest, child);
+    let found = signatures(store, signed.iter().copied())?;
+    Ok(Opened { signed, signatures: found.signatures, ignored: found.ignored, holds })
+}
+
+/// The digest of the only object in a layer.
+fn unpacked(
+    store: &Store<'_>,
+    layer: &Descriptor,
+    program: &BundledProgram,
+    limits: &Limits,
+) -> Result<Digest, Failed> {
+    read::size(layer, limits.layer_bytes, &crate::pull::layer_name(layer))?;
+    let bytes = store.fetch_one(Want::Blob(layer.clone()))?;
+    let object = archive::unpack_foreign(&bytes, limits.object_bytes)
+        .map_err(|source| FormatError::Layer { program: program.name.to_string(), source })?;
+    store.take(object.len() as u64)?;
+    Ok(sha256(&object))
 }
 
 fn signatures(store: &Store<'_>, subjects: impl Iterator<Item = Digest>) -> Result<Found, Failed> {

@@ -82,12 +82,13 @@ impl Listed {
 
 /// Lists what belongs to the set bundle that `pinned` names. Program images are found by their tags.
 pub fn list(network: &Network, pinned: &Pinned) -> Result<Listing, PullError> {
-    Store::open(network, &pinned.place).map_err(Failed::from).and_then(|store| in_store(&store, pinned)).map_err(
-        |failed| match failed {
+    Store::open(network, &pinned.place, &Limits::default())
+        .map_err(Failed::from)
+        .and_then(|store| in_store(&store, pinned))
+        .map_err(|failed| match failed {
             Failed::Transfer(source) => PullError::Transfer { reference: pinned.to_string(), source },
             Failed::Format(source) => PullError::Format { reference: pinned.to_string(), source },
-        },
-    )
+        })
 }
 
 pub(crate) fn in_store(store: &Store<'_>, pinned: &Pinned) -> Result<Listing, Failed> {

@@ -82,7 +82,9 @@ pub fn pin(network: &Network, reference: &Reference) -> Result<Pinned, PullError
     let transfer = |source| PullError::Transfer { reference: reference.to_string(), source };
     let format = |source| PullError::Format { reference: reference.to_string(), source };
     let Some(tag) = &reference.tag else { return Err(format(FormatError::Unnamed)) };
-    let bytes = Store::open(network, &reference.place).and_then(|store| store.tagged(tag)).map_err(transfer)?;
+    let bytes = Store::open(network, &reference.place, &Limits::default())
+        .and_then(|store| store.tagged(tag))
+        .map_err(transfer)?;
     Document::read(&bytes)
         .map_err(|source| format(FormatError::Json { what: format!("what tag `{tag}` means"), source }))?;
     Ok(Pinned { place: reference.place.clone(), digest: sha256(&bytes) })
@@ -110,8 +112,7 @@ impl From<FormatError> for Failed {
 }
 
 fn fetch(network: &Network, pinned: &Pinned, platform: Platform, limits: &Limits) -> Result<FetchedBundle, Failed> {
-    let store = Store::open(network, &pinned.place)?;
-    let mut budget = read::Budget::of(limits);
+    let store = Store::open(network, &pinned.place, limits)?;
 
     let mut came = store.fetch_all(&[Want::Manifest(pinned.digest), Want::Referrers(pinned.digest)])?.into_iter();
     let root = came.next().unwrap_or_default();
@@ -132,7 +133,6 @@ fn fetch(network: &Network, pinned: &Pinned, platform: Platform, limits: &Limits
         }
     };
     let (layers, yaml) = read::set_layers(&manifest, limits)?;
-    budget.take(manifest.layers.iter().chain([&manifest.config]).map(|part| part.size).sum())?;
     let wants: Vec<_> = [&manifest.config].into_iter().chain(layers).chain([yaml]).cloned().map(Want::Blob).collect();
     let mut came = store.fetch_all(&wants)?.into_iter();
     let config = read::set_config(&came.next().unwrap_or_default(), platform)?;
@@ -141,24 +141,25 @@ fn fetch(network: &Network, pinned: &Pinned, platform: Platform, limits: &Limits
     let mut objects: Vec<Arc<[u8]>> = Vec::new();
     for (program, layer) in config.programs.iter().zip(came) {
         let object = read::object(program, &layer, limits)?;
-        budget.take(object.len() as u64)?;
+        store.take(object.len() as u64)?;
         objects.push(object.into());
     }
 
     let found = referrers::open(&store, &listed)?;
     let mut images = Vec::new();
     let mut ignored_referrers = found.ignored;
+    let mut origins = image::Origins::new(&store, platform, limits);
     for program in &config.programs {
         if let ProgramOrigin::Image { repository, version, digest } = &program.origin {
-            let origin = image::trace(&store, digest, program, platform, limits, &mut budget)?;
-            ignored_referrers += origin.found.ignored;
+            let origin = origins.trace(digest, program)?;
+            ignored_referrers += origin.ignored;
             images.push(CarriedImage {
                 program: program.name.clone(),
                 repository: repository.clone(),
                 version: version.clone(),
                 digest: *digest,
                 signed: origin.signed,
-                signatures: origin.found.signatures,
+                signatures: origin.signatures,
             });
         }
     }

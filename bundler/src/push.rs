@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
 };
 
 use bpfkit_schemas::{
@@ -22,11 +22,11 @@ use self::upload::Upload;
 use crate::{
     hash::sha256,
     layout::{Layout, LayoutError, Tagging, signature_manifest},
-    limits::{Limits, MANIFEST_BYTES},
+    limits::{INDEX_ENTRIES, LAYERS, Limits, MANIFEST_BYTES, REFERRER_LAYERS, SIGNATURE_BYTES},
     listing,
     network::Network,
-    oci::{Descriptor, Document, MANIFEST_TYPE},
-    pull::{FormatError, PullError, pin},
+    oci::{Descriptor, Document, EMPTY, MANIFEST_TYPE, Manifest},
+    pull::{FormatError, PullError, pin, read},
     referrers::{self, Failed},
     registry::{Access, Registry, is_reserved},
     set::program_tag,
@@ -63,6 +63,13 @@ pub enum PushEvent {
         subject: Digest,
         /// Whether it had to be sent.
         sent: Sent,
+    },
+    /// Something that hangs on a manifest can't be read, or is larger than a signature may be: it was left behind.
+    Skipped {
+        /// Which.
+        digest: Digest,
+        /// What it hangs on.
+        subject: Digest,
     },
     /// A tag means what it should.
     Tagged {
@@ -161,16 +168,22 @@ pub fn push(
 }
 
 /// Carries the set at `from`, wherever that is, to `to`, as [`push`] does. What arrives is what its
-/// digests say, and nothing more has been decided about it.
+/// digests say, and nothing more has been decided about it. What hangs on it and can't be read is left
+/// behind, as [`mod@crate::pull`] passes it over: whoever may write there could stop every copy with it.
 pub fn copy(network: &Network, from: &Pinned, to: &Place, on: &mut dyn FnMut(PushEvent)) -> Result<Pinned, PushError> {
     let source = |source| PushError::Source { from: from.to_string(), source: Box::new(source) };
-    let load = Store::open(network, &from.place).map_err(Failed::from).and_then(|store| Load::of(&store, from));
+    let load = Store::open(network, &from.place, &Limits::default())
+        .map_err(Failed::from)
+        .and_then(|store| Load::of(&store, from));
     let load = load.map_err(|failed| match failed {
         Failed::Transfer(failed) => source(PullError::Transfer { reference: from.to_string(), source: failed }),
         Failed::Format(failed) => source(PullError::Format { reference: from.to_string(), source: failed }),
     })?;
     let events = RefCell::new(on);
     let emit = |event| (events.borrow_mut())(event);
+    for (subject, digest) in &load.skipped {
+        emit(PushEvent::Skipped { digest: *digest, subject: *subject });
+    }
     let failed = |source| PushError::Transfer { to: to.clone(), source: Box::new(source) };
     match to {
         Place::Layout(dir) => {
@@ -242,6 +255,8 @@ struct Load {
     /// Images that are wanted without a tag.
     untagged: Vec<Descriptor>,
     referrers: BTreeMap<Digest, Vec<Referrer>>,
+    /// Subjects, and what hangs on them but can't be read.
+    skipped: Vec<(Digest, Digest)>,
     /// The version's tag last.
     tags: Vec<TagMove>,
 }
@@ -271,6 +286,7 @@ impl Load {
             documents: Vec::new(),
             untagged: Vec::new(),
             referrers: BTreeMap::new(),
+            skipped: Vec::new(),
             tags: Vec::new(),
         };
         let mut indexes = Vec::new();
@@ -286,17 +302,7 @@ impl Load {
         let (descriptor, bytes) = load.take(store, &pinned.digest, &mut indexes)?;
         load.tags.push(TagMove { tag: listing.version, descriptor, bytes, kind: SET_ARTIFACT_TYPE });
         load.documents.extend(indexes);
-
-        let known: BTreeSet<_> = load.documents.iter().map(|(descriptor, _)| descriptor.digest).collect();
-        for subject in known {
-            let mut found = Vec::new();
-            for digest in referrers::entries(&subject, &store.fetch_one(Want::Referrers(subject))?)? {
-                found.push(referrer(store, digest)?);
-            }
-            if !found.is_empty() {
-                load.referrers.insert(subject, found);
-            }
-        }
+        load.take_referrers(store)?;
         Ok(load)
     }
 
@@ -308,48 +314,117 @@ impl Load {
         indexes: &mut Vec<(Descriptor, Vec<u8>)>,
     ) -> Result<(Descriptor, Vec<u8>), Failed> {
         let bytes = store.fetch_one(Want::Manifest(*digest))?;
-        let document = crate::pull::read::document(digest, &bytes)?;
+        let document = read::document(digest, &bytes)?;
         let mut descriptor = Descriptor::of(document.media_type(), &bytes);
         descriptor.artifact_type = document.artifact_type().map(str::to_owned);
         match document {
+            Document::Manifest(manifest) => self.take_manifest(store, &descriptor, &manifest, &bytes)?,
             Document::Index(index) => {
+                if index.manifests.len() > INDEX_ENTRIES {
+                    return Err(FormatError::TooManyEntries { count: index.manifests.len() }.into());
+                }
+                let known: BTreeSet<_> = self.documents.iter().map(|(descriptor, _)| descriptor.digest).collect();
+                let mut new = BTreeMap::new();
                 for entry in &index.manifests {
                     if entry.is_index() {
                         return Err(FormatError::NestedIndex.into());
                     }
-                    self.take(store, &entry.digest, indexes)?;
-                }
-                indexes.push((descriptor.clone(), bytes.clone()));
-            }
-            Document::Manifest(manifest) => {
-                for part in manifest.layers.iter().chain([&manifest.config]) {
-                    crate::pull::read::size(part, Limits::default().layer_bytes, &crate::pull::layer_name(part))?;
-                    if let Entry::Vacant(place) = self.blobs.entry(part.digest) {
-                        place.insert(store.fetch_one(Want::Blob(part.clone()))?);
+                    if !known.contains(&entry.digest) {
+                        new.insert(entry.digest, entry);
                     }
                 }
-                if !self.documents.iter().any(|(known, _)| known.digest == *digest) {
-                    self.documents.push((descriptor.clone(), bytes.clone()));
+                let wants: Vec<_> = new.keys().copied().map(Want::Manifest).collect();
+                for (entry, bytes) in new.into_values().zip(store.fetch_all(&wants)?) {
+                    read::same_size(entry, &bytes)?;
+                    // Whatever the entry said: one index deep is deep enough.
+                    let document = read::document(&entry.digest, &bytes)?;
+                    let mut descriptor = Descriptor::of(document.media_type(), &bytes);
+                    descriptor.artifact_type = document.artifact_type().map(str::to_owned);
+                    let Document::Manifest(manifest) = document else { return Err(FormatError::NestedIndex.into()) };
+                    self.take_manifest(store, &descriptor, &manifest, &bytes)?;
+                }
+                if !indexes.iter().any(|(known, _)| known.digest == *digest) {
+                    indexes.push((descriptor.clone(), bytes.clone()));
                 }
             }
         }
         Ok((descriptor, bytes))
     }
+
+    /// Takes a manifest's blobs, and itself.
+    fn take_manifest(
+        &mut self,
+        store: &Store<'_>,
+        descriptor: &Descriptor,
+        manifest: &Manifest,
+        bytes: &[u8],
+    ) -> Result<(), Failed> {
+        if self.documents.iter().any(|(known, _)| known.digest == descriptor.digest) {
+            return Ok(());
+        }
+        if manifest.layers.len() > LAYERS {
+            return Err(FormatError::TooManyLayers { count: manifest.layers.len() }.into());
+        }
+        let mut new = BTreeMap::new();
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            read::size(part, Limits::default().layer_bytes, &crate::pull::layer_name(part))?;
+            if !self.blobs.contains_key(&part.digest) {
+                new.insert(part.digest, part.clone());
+            }
+        }
+        let wants: Vec<_> = new.values().cloned().map(Want::Blob).collect();
+        self.blobs.extend(new.into_keys().zip(store.fetch_all(&wants)?));
+        self.documents.push((descriptor.clone(), bytes.to_vec()));
+        Ok(())
+    }
+
+    /// Takes what hangs on any of the documents, as far as it can be read: anybody may have put it there.
+    fn take_referrers(&mut self, store: &Store<'_>) -> Result<(), Failed> {
+        let known: BTreeSet<_> = self.documents.iter().map(|(descriptor, _)| descriptor.digest).collect();
+        let wants: Vec<_> = known.iter().copied().map(Want::Referrers).collect();
+        let mut pairs = Vec::new();
+        for (subject, list) in known.into_iter().zip(store.fetch_all(&wants)?) {
+            pairs.extend(referrers::entries(&subject, &list)?.into_iter().map(|digest| (subject, digest)));
+        }
+        let wants: Vec<_> = pairs.iter().map(|(_, digest)| Want::SmallManifest(*digest, SIGNATURE_BYTES)).collect();
+        for ((subject, digest), got) in pairs.into_iter().zip(store.fetch(&wants)?) {
+            let referrer = match referrers::present(got)? {
+                Some(bytes) => referrer(store, &subject, bytes)?,
+                None => None,
+            };
+            match referrer {
+                Some(referrer) => self.referrers.entry(subject).or_default().push(referrer),
+                None => self.skipped.push((subject, digest)),
+            }
+        }
+        Ok(())
+    }
 }
 
-fn referrer(store: &Store<'_>, digest: Digest) -> Result<Referrer, Failed> {
-    let bytes = store.fetch_one(Want::Manifest(digest))?;
-    let document = crate::pull::read::document(&digest, &bytes)?;
-    let mut descriptor = Descriptor::of(document.media_type(), &bytes);
-    let mut blobs = BTreeMap::new();
-    if let Document::Manifest(manifest) = document {
-        descriptor.artifact_type = manifest.artifact_type.clone().or(Some(manifest.config.media_type.clone()));
-        for part in manifest.layers.iter().chain([&manifest.config]) {
-            crate::pull::read::size(part, Limits::default().layer_bytes, &crate::pull::layer_name(part))?;
-            blobs.insert(part.digest, store.fetch_one(Want::Blob(part.clone()))?);
-        }
+/// A manifest that hangs on `subject`, with all that it names; `None` if it doesn't, or isn't whole, or is larger than
+/// what hangs on something may be.
+fn referrer(store: &Store<'_>, subject: &Digest, bytes: Vec<u8>) -> Result<Option<Referrer>, Failed> {
+    let Ok(Document::Manifest(manifest)) = Document::read(&bytes) else { return Ok(None) };
+    let hangs = manifest.subject.as_ref().is_some_and(|of| of.digest == *subject);
+    let mut parts: BTreeMap<_, _> =
+        manifest.layers.iter().chain([&manifest.config]).map(|part| (part.digest, part.clone())).collect();
+    let fits = parts.values().all(|part| part.size <= SIGNATURE_BYTES);
+    if !hangs || !fits || manifest.layers.len() > REFERRER_LAYERS {
+        return Ok(None);
     }
-    Ok(Referrer { descriptor, bytes, blobs })
+    let mut blobs = BTreeMap::new();
+    if parts.remove(&sha256(EMPTY)).is_some() {
+        blobs.insert(sha256(EMPTY), EMPTY.to_vec());
+    }
+    let wants: Vec<_> = parts.values().cloned().map(Want::Blob).collect();
+    for (digest, got) in parts.into_keys().zip(store.fetch(&wants)?) {
+        let Some(blob) = referrers::present(got)? else { return Ok(None) };
+        blobs.insert(digest, blob);
+    }
+    let media_type = manifest.media_type.as_deref().unwrap_or(MANIFEST_TYPE);
+    let mut descriptor = Descriptor::of(media_type, &bytes);
+    descriptor.artifact_type = manifest.artifact_type.or(Some(manifest.config.media_type));
+    Ok(Some(Referrer { descriptor, bytes, blobs }))
 }
 
 fn into_layout(load: &Load, dir: &std::path::Path, emit: &dyn Fn(PushEvent)) -> Result<(), LayoutError> {

@@ -129,7 +129,7 @@ fn signature_layer(subject: &Digest, bytes: &[u8]) -> Option<(Manifest, Descript
 }
 
 /// Tells bytes that are missing or bad from a way that is blocked.
-fn present(got: Result<Vec<u8>, TransferError>) -> Result<Option<Vec<u8>>, TransferError> {
+pub(crate) fn present(got: Result<Vec<u8>, TransferError>) -> Result<Option<Vec<u8>>, TransferError> {
     match got {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.is_about_content() || matches!(error, TransferError::Truncated { .. }) => Ok(None),

@@ -1,7 +1,13 @@
 //! A place to read from, whichever kind it is: a layout or a registry.
 //!
 //! Reading is in batches: what can be asked for at once is, so that a slow line
-//! costs a few round trips and not one per blob.
+//! costs a few round trips and not one per blob. And it is counted here, in one
+//! place, so that no way of reading is outside the limits.
+
+use std::{
+    cell::{Cell, OnceCell},
+    collections::BTreeMap,
+};
 
 use bpfkit_schemas::{
     names::{Digest, Tag},
@@ -12,7 +18,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::{
     json,
     layout::Layout,
-    limits::MANIFEST_BYTES,
+    limits::{Limits, MANIFEST_BYTES, PARTS},
     network::Network,
     oci::{Descriptor, Index},
     registry::{Access, Registry},
@@ -35,47 +41,84 @@ pub(crate) enum Want {
     Referrers(Digest),
 }
 
-/// An open place.
-pub(crate) enum Store<'n> {
+/// An open place, for one operation: what it may read in all is bounded.
+pub(crate) struct Store<'n> {
+    source: Source<'n>,
+    budget: Budget,
+    /// A layout's referrers, once somebody has asked for them.
+    referrers: OnceCell<BTreeMap<Digest, Vec<Descriptor>>>,
+}
+
+enum Source<'n> {
     /// A directory.
     Layout(Layout),
     /// A repository.
     Registry(Registry<'n>),
 }
 
+/// What may still be taken. Whoever serves a bundle decides what its parts name, and so how much there is to read.
+struct Budget {
+    bytes: Cell<u64>,
+    parts: Cell<u32>,
+    most_bytes: u64,
+}
+
 impl<'n> Store<'n> {
-    /// Opens `place` for reading.
-    pub(crate) fn open(network: &'n Network, place: &Place) -> Result<Self, TransferError> {
-        Ok(match place {
-            Place::Layout(dir) => Self::Layout(Layout::open(dir).map_err(|source| TransferError::Layout { source })?),
-            Place::Registry(name) => Self::Registry(Registry::new(network, name, Access::Read)?),
-        })
+    /// Opens `place` for reading at most `limits.total_bytes`.
+    pub(crate) fn open(network: &'n Network, place: &Place, limits: &Limits) -> Result<Self, TransferError> {
+        let source = match place {
+            Place::Layout(dir) => Source::Layout(Layout::open(dir).map_err(|source| TransferError::Layout { source })?),
+            Place::Registry(name) => Source::Registry(Registry::new(network, name, Access::Read)?),
+        };
+        let bytes = limits.total_bytes;
+        let budget = Budget { bytes: Cell::new(bytes), parts: Cell::new(PARTS), most_bytes: bytes };
+        Ok(Self { source, budget, referrers: OnceCell::new() })
     }
 
     /// The manifest or index that `tag` means now.
     pub(crate) fn tagged(&self, tag: &Tag) -> Result<Vec<u8>, TransferError> {
-        match self {
-            Self::Layout(layout) => {
+        self.part()?;
+        let bytes = match &self.source {
+            Source::Layout(layout) => {
                 let failed = |source| TransferError::Layout { source };
                 match layout.tag(tag).map_err(failed)? {
-                    Some(digest) => layout.blob(&digest, MANIFEST_BYTES).map_err(failed),
-                    None => Err(TransferError::NotFound { place: self.place(), what: format!("tag `{tag}`") }),
+                    Some(digest) => layout.blob(&digest, MANIFEST_BYTES).map_err(failed)?,
+                    None => return Err(TransferError::NotFound { place: self.place(), what: format!("tag `{tag}`") }),
                 }
             }
-            Self::Registry(registry) => registry.network().block_on(registry.tagged(tag.as_str(), MANIFEST_BYTES))?,
-        }
+            Source::Registry(registry) => {
+                registry.network().block_on(registry.tagged(tag.as_str(), MANIFEST_BYTES))??
+            }
+        };
+        self.take(bytes.len() as u64)?;
+        Ok(bytes)
     }
 
     /// Reads everything in `wants`, in that order, several at once.
+    ///
+    /// Blobs say their sizes, so those are counted before the first byte is asked for; the rest as it comes.
     pub(crate) fn fetch(&self, wants: &[Want]) -> Result<Vec<Result<Vec<u8>, TransferError>>, TransferError> {
-        match self {
-            Self::Layout(layout) => Ok(wants.iter().map(|want| from_layout(layout, want)).collect()),
-            Self::Registry(registry) => {
-                let work =
-                    stream::iter(wants.iter().map(|want| from_registry(registry, want))).buffered(AT_ONCE).collect();
-                registry.network().block_on(work)
+        for want in wants {
+            self.part()?;
+            if let Want::Blob(descriptor) = want {
+                self.take(descriptor.size)?;
             }
         }
+        let got: Vec<_> = match &self.source {
+            Source::Layout(layout) => {
+                wants.iter().map(|want| self.counted(want, self.from_layout(layout, want))).collect()
+            }
+            Source::Registry(registry) => {
+                let work = wants.iter().map(|want| self.from_registry(registry, want));
+                let work = stream::iter(work).buffered(AT_ONCE).collect();
+                registry.network().block_on(work)?
+            }
+        };
+        // That the place serves too much isn't the fault of the part that was one too many.
+        if got.iter().any(|one| matches!(one, Err(TransferError::TotalTooLarge { .. }))) {
+            return Err(self.spent());
+        }
+        Ok(got)
     }
 
     /// Reads one thing.
@@ -90,42 +133,91 @@ impl<'n> Store<'n> {
         self.fetch(wants)?.into_iter().collect()
     }
 
-    /// The place.
-    pub(crate) fn place(&self) -> Place {
-        match self {
-            Self::Layout(layout) => Place::Layout(layout.dir().to_owned()),
-            Self::Registry(registry) => registry.place(),
+    /// Counts bytes that are held in memory: what came, what was unpacked, and what is held twice.
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), TransferError> {
+        if let Some(left) = self.left().checked_sub(bytes) {
+            self.budget.bytes.set(left);
+            Ok(())
+        } else {
+            self.budget.bytes.set(0);
+            Err(self.spent())
         }
     }
-}
 
-fn from_layout(layout: &Layout, want: &Want) -> Result<Vec<u8>, TransferError> {
-    let place = || Place::Layout(layout.dir().to_owned());
-    let bytes = match want {
-        Want::Manifest(digest) => layout.blob(digest, MANIFEST_BYTES),
-        Want::SmallManifest(digest, max) => layout.blob(digest, *max),
-        Want::Blob(descriptor) => match layout.blob(&descriptor.digest, descriptor.size) {
-            Ok(bytes) if (bytes.len() as u64) < descriptor.size => {
-                return Err(TransferError::Truncated { place: place(), what: descriptor.digest.to_string() });
-            }
-            other => other,
-        },
-        Want::Referrers(subject) => {
-            return layout
-                .referrers(subject)
-                .map_err(|source| TransferError::Layout { source })
-                .and_then(|found| listed(place(), found));
+    /// The place.
+    pub(crate) fn place(&self) -> Place {
+        match &self.source {
+            Source::Layout(layout) => Place::Layout(layout.dir().to_owned()),
+            Source::Registry(registry) => registry.place(),
         }
-    };
-    bytes.map_err(|source| TransferError::Layout { source })
-}
+    }
 
-async fn from_registry(registry: &Registry<'_>, want: &Want) -> Result<Vec<u8>, TransferError> {
-    match want {
-        Want::Manifest(digest) => registry.manifest(digest, MANIFEST_BYTES).await,
-        Want::SmallManifest(digest, max) => registry.manifest(digest, *max).await,
-        Want::Blob(descriptor) => registry.blob(&descriptor.digest, descriptor.size).await,
-        Want::Referrers(subject) => listed(registry.place(), registry.referrers(subject).await?.manifests),
+    /// Counts one manifest, blob or list that is asked for.
+    fn part(&self) -> Result<(), TransferError> {
+        match self.budget.parts.get().checked_sub(1) {
+            Some(left) => {
+                self.budget.parts.set(left);
+                Ok(())
+            }
+            None => Err(TransferError::TooManyParts { place: self.place(), most: PARTS }),
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.budget.bytes.get()
+    }
+
+    fn spent(&self) -> TransferError {
+        TransferError::TotalTooLarge { place: self.place(), max: self.budget.most_bytes }
+    }
+
+    /// Counts what came, but for blobs: those have been counted.
+    fn counted(&self, want: &Want, got: Result<Vec<u8>, TransferError>) -> Result<Vec<u8>, TransferError> {
+        let bytes = got?;
+        if !matches!(want, Want::Blob(_)) {
+            self.take(bytes.len() as u64)?;
+        }
+        Ok(bytes)
+    }
+
+    fn from_layout(&self, layout: &Layout, want: &Want) -> Result<Vec<u8>, TransferError> {
+        let failed = |source| TransferError::Layout { source };
+        match want {
+            Want::Manifest(digest) => layout.blob(digest, MANIFEST_BYTES).map_err(failed),
+            Want::SmallManifest(digest, max) => layout.blob(digest, *max).map_err(failed),
+            Want::Blob(descriptor) => {
+                let bytes = layout.blob(&descriptor.digest, descriptor.size).map_err(failed)?;
+                if (bytes.len() as u64) < descriptor.size {
+                    return Err(TransferError::Truncated { place: self.place(), what: descriptor.digest.to_string() });
+                }
+                Ok(bytes)
+            }
+            Want::Referrers(subject) => {
+                let all = if let Some(all) = self.referrers.get() {
+                    all
+                } else {
+                    let read = layout.all_referrers().map_err(failed)?;
+                    self.referrers.get_or_init(|| read)
+                };
+                listed(self.place(), all.get(subject).cloned().unwrap_or_default())
+            }
+        }
+    }
+
+    async fn from_registry(&self, registry: &Registry<'_>, want: &Want) -> Result<Vec<u8>, TransferError> {
+        let left = self.left();
+        // One answer may be larger than what is left, but then it was the last.
+        let got = match want {
+            Want::Blob(descriptor) => registry.blob(&descriptor.digest, descriptor.size).await,
+            _ if left == 0 => Err(self.spent()),
+            Want::Manifest(digest) => registry.manifest(digest, MANIFEST_BYTES).await,
+            Want::SmallManifest(digest, max) => registry.manifest(digest, *max).await,
+            Want::Referrers(subject) => match registry.referrers(subject).await {
+                Ok(index) => listed(registry.place(), index.manifests),
+                Err(error) => Err(error),
+            },
+        };
+        self.counted(want, got)
     }
 }
 

@@ -108,6 +108,22 @@ pub enum TransferError {
         /// The most that was allowed.
         max: u64,
     },
+    /// All that it serves for one bundle is more than is taken.
+    #[error("what `{place}` serves has more than {max} bytes altogether")]
+    TotalTooLarge {
+        /// The place.
+        place: Place,
+        /// The most that was allowed.
+        max: u64,
+    },
+    /// A bundle leads to more parts than are read.
+    #[error("what `{place}` serves has more than {most} parts")]
+    TooManyParts {
+        /// The place.
+        place: Place,
+        /// The most that are read.
+        most: u32,
+    },
     /// Somebody else keeps writing the same list of signatures.
     #[error("the list of signatures of `{subject}` at `{place}` keeps changing under us")]
     Contended {
@@ -190,6 +206,9 @@ impl Diagnose for TransferError {
             }
             Self::Truncated { .. } => error(Code::TRUNCATED).help("try again"),
             Self::TooLarge { .. } => error(Code::TOO_LARGE),
+            Self::TotalTooLarge { .. } => error(Code::TOO_LARGE)
+                .help("copy the bundle, with the signatures that you want, to a place that only you write to"),
+            Self::TooManyParts { .. } => error(Code::TOO_MANY),
             Self::Contended { .. } => error(Code::REFERRERS_CONTENDED).help("run the command again"),
             Self::Client { causes } => with(error(Code::UNREACHABLE), causes),
             Self::Layout { source } => return source.diagnose(),

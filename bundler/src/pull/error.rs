@@ -146,12 +146,6 @@ pub enum FormatError {
         /// The most.
         max: u64,
     },
-    /// Everything together is larger than allowed.
-    #[error("it has more than {max} bytes altogether")]
-    TotalTooLarge {
-        /// The most.
-        max: u64,
-    },
     /// A manifest has another size than its descriptor said.
     #[error("`{digest}` has {found} bytes; its descriptor says {want}")]
     Size {
@@ -258,9 +252,7 @@ impl FormatError {
             | Self::ProgramTwice { .. }
             | Self::Size { .. } => Code::CONTRADICTION,
             Self::TooManyEntries { .. } | Self::TooManyLayers { .. } | Self::TooManyReferrers { .. } => Code::TOO_MANY,
-            Self::PartTooLarge { .. }
-            | Self::TotalTooLarge { .. }
-            | Self::Layer { source: ArchiveError::TooLarge { .. }, .. } => Code::TOO_LARGE,
+            Self::PartTooLarge { .. } | Self::Layer { source: ArchiveError::TooLarge { .. }, .. } => Code::TOO_LARGE,
             Self::Layer { .. } => Code::BAD_LAYER,
             Self::OtherObject { .. } => Code::OTHER_OBJECT,
             Self::NotFromImage { .. } => Code::NOT_FROM_IMAGE,
@@ -295,10 +287,7 @@ impl FormatError {
             | Self::Layer { .. }
             | Self::OtherObject { .. }
             | Self::NotFromImage { .. } => Some("do not use it; ask whoever published it"),
-            Self::TooManyEntries { .. }
-            | Self::TooManyLayers { .. }
-            | Self::PartTooLarge { .. }
-            | Self::TotalTooLarge { .. } => None,
+            Self::TooManyEntries { .. } | Self::TooManyLayers { .. } | Self::PartTooLarge { .. } => None,
             Self::NotAnImage { .. } => Some("`image:` takes a program image (bpfkit's or bpfman's) or a set bundle"),
         }
     }

@@ -19,25 +19,6 @@ use crate::{
     set::object_file,
 };
 
-/// The bytes that may still be taken.
-pub(crate) struct Budget {
-    left: u64,
-    total: u64,
-}
-
-impl Budget {
-    /// All of them.
-    pub(crate) fn of(limits: &Limits) -> Self {
-        Self { left: limits.total_bytes, total: limits.total_bytes }
-    }
-
-    /// Takes `bytes`, or refuses.
-    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), FormatError> {
-        self.left = self.left.checked_sub(bytes).ok_or(FormatError::TotalTooLarge { max: self.total })?;
-        Ok(())
-    }
-}
-
 /// Reads an index or a manifest.
 pub(crate) fn document(digest: &Digest, bytes: &[u8]) -> Result<Document, FormatError> {
     Document::read(bytes).map_err(|source| FormatError::Json { what: format!("manifest `{}`", digest.short()), source })

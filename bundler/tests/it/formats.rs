@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
-use bpfkit_bundler::{FetchedBundle, Layout, Limits, PullError, archive, hash::sha256, list, pull};
+use bpfkit_bundler::{FetchedBundle, Layout, Limits, PullError, PushEvent, archive, copy, hash::sha256, list, pull};
 use bpfkit_schemas::{
     Code,
     bundle::{LAYER_TYPE, SIGNATURE_TYPE},
+    reference::Place,
 };
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
@@ -337,6 +338,41 @@ fn referrers_that_are_no_signatures_are_passed_over_and_counted() {
     assert_eq!(fetched.ignored_referrers, 4);
     assert_eq!(fetched.signatures.len(), 1);
     assert_eq!(fetched.signatures[0].bytes, b"{\"s\":1}");
+
+    // A copy leaves behind what can't be read or is too large, says so, and carries the rest: other people's too.
+    let to = Place::Layout(here.dir.path().join("copy"));
+    let (mut skipped, mut carried) = (0, 0);
+    copy(&network(), &here.bundled.pinned, &to, &mut |event| match event {
+        PushEvent::Skipped { .. } => skipped += 1,
+        PushEvent::Referrer { .. } => carried += 1,
+        _ => (),
+    })
+    .unwrap();
+    assert_eq!((skipped, carried), (2, 3));
+    let there = bpfkit_schemas::reference::Pinned { place: to, ..here.bundled.pinned.clone() };
+    assert_eq!(pull(&network(), &there, amd64(), &Limits::default()).unwrap().signatures, fetched.signatures);
+}
+
+#[test]
+fn what_hangs_on_a_bundle_has_few_layers_or_is_left_behind() {
+    let here = lay_out(&edge("1.0"));
+    let layout = &here.layout;
+    let subject = serde_json::to_value(layout.describe(&here.bundled.pinned.digest).unwrap()).unwrap();
+    let empty = stored(layout, "application/vnd.oci.empty.v1+json", b"{}");
+    for count in [8_usize, 9] {
+        let layers: Vec<_> = (0..count).map(|n| stored(layout, "text/plain", n.to_string().as_bytes())).collect();
+        let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": empty, "layers": layers, "subject": subject});
+        hang(layout, &manifest);
+        let (mut skipped, mut carried) = (0, 0);
+        let to = Place::Layout(here.dir.path().join(format!("copy{count}")));
+        copy(&network(), &here.bundled.pinned, &to, &mut |event| match event {
+            PushEvent::Skipped { .. } => skipped += 1,
+            PushEvent::Referrer { .. } => carried += 1,
+            _ => (),
+        })
+        .unwrap();
+        assert_eq!((skipped, carried), (count - 8, 1));
+    }
 }
 
 #[test]

@@ -1,10 +1,18 @@
 //! Programs out of other people's images, and the way back to them.
 
-use bpfkit_bundler::{FetchedImage, Limits, PackSet, bundle, pull, pull_image, push};
-use bpfkit_schemas::{Code, bundle::ProgramOrigin, names::Digest, reference::Place};
+use bpfkit_bundler::{FetchedImage, Limits, PackProgram, PackSet, PushEvent, bundle, copy, pull, pull_image, push};
+use bpfkit_schemas::{
+    Code,
+    bundle::ProgramOrigin,
+    names::Digest,
+    reference::{Pinned, Place},
+};
 use serde_json::json;
 
-use crate::fixture::{Here, amd64, arm64, codes, edge, lay_out, network, object, pinned, program, stored};
+use crate::{
+    fixture::{Here, amd64, arm64, codes, edge, lay_out, network, object, pinned, program, stored},
+    server::{Say, Server},
+};
 
 /// A set `mine` with the program `limit` out of `image`.
 fn mine(image: &FetchedImage) -> PackSet {
@@ -168,4 +176,138 @@ fn images_with_more_than_one_layer_or_one_file_are_refused() {
     assert_eq!(refused(&[("application/wasm", one)]), [Code::BAD_MEDIA_TYPE]);
     assert_eq!(refused(&[(kind, layer(&[(T::Regular, "x.o", b"a"), (T::Regular, "y.o", b"b")]))]), [Code::BAD_LAYER]);
     assert_eq!(refused(&[(kind, layer(&[(T::Symlink, "x.o", b"")]))]), [Code::BAD_LAYER]);
+}
+
+/// A set with a program out of the image `digest`, whatever that is.
+fn set_from(image: &FetchedImage, digest: Digest) -> PackSet {
+    let mut image = image.clone();
+    image.pinned.digest = digest;
+    mine(&image)
+}
+
+/// What copying says of a set that names `image` as the origin of its program.
+fn copied(image: impl FnOnce(&Here) -> Digest) -> Result<usize, Vec<Code>> {
+    let (_theirs, fetched) = theirs();
+    let here = lay_out(&edge("1.0"));
+    let digest = image(&here);
+    let set = bundle(&here.layout, &set_from(&fetched, digest)).unwrap();
+    let mut blobs = 0;
+    let to = Place::Layout(here.dir.path().join("copied"));
+    let on = &mut |event| blobs += usize::from(matches!(event, PushEvent::Blob { .. }));
+    copy(&network(), &set.pinned, &to, on).map(|_| blobs).map_err(|error| codes(&error))
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+fn manifest(layers: &[serde_json::Value], here: &Here) -> serde_json::Value {
+    let config = stored(&here.layout, "application/vnd.oci.empty.v1+json", b"{}");
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+    stored(&here.layout, MANIFEST, manifest.to_string().as_bytes())
+}
+
+fn index(entries: &[serde_json::Value], here: &Here) -> serde_json::Value {
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
+    stored(&here.layout, INDEX, index.to_string().as_bytes())
+}
+
+fn digest(descriptor: &serde_json::Value) -> Digest {
+    descriptor["digest"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn an_image_that_leads_to_too_much_is_not_carried_along() {
+    let layers = |count: usize, size: Option<u64>, here: &Here| -> Vec<_> {
+        let layer = |n: usize| {
+            let mut layer = stored(&here.layout, "x/y", n.to_string().as_bytes());
+            layer["size"] = size.map_or(layer["size"].clone(), Into::into);
+            layer
+        };
+        (0..count).map(layer).collect()
+    };
+    assert!(copied(|here| digest(&manifest(&layers(256, None, here), here))).is_ok());
+    assert_eq!(copied(|here| digest(&manifest(&layers(257, None, here), here))), Err(vec![Code::TOO_MANY]));
+    // 17 times 32 MiB, by what their descriptors say: refused before the first is asked for.
+    assert_eq!(copied(|here| digest(&manifest(&layers(17, Some(32 << 20), here), here))), Err(vec![Code::TOO_LARGE]));
+
+    let entries = |count: usize, here: &Here| -> Vec<_> {
+        (0..count).map(|n| manifest(&[stored(&here.layout, "x/y", n.to_string().as_bytes())], here)).collect()
+    };
+    assert!(copied(|here| digest(&index(&entries(256, here), here))).is_ok());
+    assert_eq!(copied(|here| digest(&index(&entries(257, here), here))), Err(vec![Code::TOO_MANY]));
+}
+
+#[test]
+fn an_index_that_is_called_a_manifest_leads_no_deeper() {
+    assert!(copied(|here| digest(&index(&[manifest(&[], here)], here))).is_ok());
+    for kind in [INDEX, MANIFEST] {
+        let nested = |here: &Here| {
+            let mut inner = index(&[manifest(&[], here)], here);
+            inner["mediaType"] = kind.into();
+            digest(&index(&[inner], here))
+        };
+        assert_eq!(copied(nested), Err(vec![Code::BAD_MEDIA_TYPE]), "{kind}");
+    }
+}
+
+#[test]
+fn an_image_that_several_programs_are_from_is_fetched_once() {
+    let there = lay_out(&edge("1.0"));
+    let set = pinned(&there.layout, there.bundled.pinned.digest);
+    let take = |name: &str| {
+        pull_image(&network(), &set, &[amd64(), arm64()], Some(&name.parse().unwrap()), &Limits::default()).unwrap()
+    };
+    let mut both = edge("7");
+    for programs in both.platforms.values_mut() {
+        for program in programs {
+            program.origin = ProgramOrigin::Image {
+                repository: "registry.acme.example/bpf/edge".parse().unwrap(),
+                version: None,
+                digest: set.digest,
+            };
+        }
+    }
+    both.images = vec![take("guard"), take("meter")];
+    let here = lay_out(&both);
+    let server = Server::start({
+        let layout = here.layout.clone();
+        move |asked| {
+            let last = asked.path.rsplit('/').next().unwrap();
+            match last.parse().ok().and_then(|digest| layout.blob(&digest, 1 << 20).ok()) {
+                Some(bytes) if !asked.path.contains("/referrers/") => Say::new(200, bytes),
+                _ => Say::new(404, "{}"),
+            }
+        }
+    });
+    let asked_for = Pinned { place: server.place(), digest: here.bundled.pinned.digest };
+    let fetched = pull(&network(), &asked_for, amd64(), &Limits::default()).unwrap();
+    assert_eq!(fetched.images.len(), 2);
+    let times = |digest: &Digest| {
+        let get = |asked: &&crate::server::Asked| asked.path.ends_with(&format!("/manifests/{digest}"));
+        server.asked().iter().filter(get).count()
+    };
+    assert_eq!(times(&set.digest), 1);
+    assert_eq!(times(&here.bundled.pinned.digest), 1);
+}
+
+#[test]
+fn what_programs_share_counts_for_each_that_gets_it() {
+    let (theirs, _) = theirs();
+    let image = theirs.bundled.programs[0].1;
+    let big = format!("{{\"x\":\"{}\"}}", "x".repeat(100_000));
+    theirs.layout.add_signature(&image, big.as_bytes(), std::collections::BTreeMap::default()).unwrap();
+    let from = pinned(&theirs.layout, image);
+    let image = pull_image(&network(), &from, &[amd64(), arm64()], None, &Limits::default()).unwrap();
+    let mut set = mine(&image);
+    for programs in set.platforms.values_mut() {
+        let twin = programs[0].clone();
+        programs.extend((0..19).map(|n| PackProgram { name: format!("limit{n}").parse().unwrap(), ..twin.clone() }));
+    }
+    let here = lay_out(&set);
+    let with = |total_bytes| {
+        let limits = Limits { total_bytes, ..Limits::default() };
+        pull(&network(), &here.bundled.pinned, amd64(), &limits).map(|fetched| fetched.images.len())
+    };
+    assert_eq!(with(3_000_000).unwrap(), 20);
+    assert_eq!(codes(&with(1_500_000).unwrap_err()), [Code::TOO_LARGE]);
 }

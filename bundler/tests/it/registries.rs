@@ -13,6 +13,7 @@ fn sent(events: &[PushEvent]) -> usize {
             | PushEvent::Manifest { sent, .. }
             | PushEvent::Referrer { sent, .. }
             | PushEvent::Tagged { sent, .. } => *sent == Sent::Now,
+            PushEvent::Skipped { .. } => false,
         })
         .count()
 }

@@ -59,10 +59,13 @@ pub(super) struct Counts {
 impl Counts {
     /// Counts one event.
     pub(super) fn add(&mut self, event: &PushEvent) {
-        let (PushEvent::Blob { sent, .. }
-        | PushEvent::Manifest { sent, .. }
-        | PushEvent::Referrer { sent, .. }
-        | PushEvent::Tagged { sent, .. }) = event;
+        let sent = match event {
+            PushEvent::Blob { sent, .. }
+            | PushEvent::Manifest { sent, .. }
+            | PushEvent::Referrer { sent, .. }
+            | PushEvent::Tagged { sent, .. } => sent,
+            PushEvent::Skipped { .. } => return,
+        };
         match sent {
             bundler::push::Sent::Now => self.sent += 1,
             bundler::push::Sent::Before => self.before += 1,
@@ -103,6 +106,9 @@ fn describe(event: &PushEvent) -> String {
         PushEvent::Manifest { digest, sent } => format!("{} manifest {}", word(*sent), digest.short()),
         PushEvent::Referrer { digest, subject, sent } => {
             format!("{} signature {} of {}", word(*sent), digest.short(), subject.short())
+        }
+        PushEvent::Skipped { digest, subject } => {
+            format!("left behind: {} on {} can't be read as a signature", digest.short(), subject.short())
         }
         PushEvent::Tagged { tag, digest, sent, .. } => format!("{} tag {tag} = {}", word(*sent), digest.short()),
     }
