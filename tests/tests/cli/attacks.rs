@@ -84,7 +84,7 @@ impl Recipe {
 
     fn script(&self, role: Role) -> String {
         let steps = self.steps.iter().filter(|(whose, _)| whose.is_none_or(|whose| whose == role));
-        steps.map(|(_, step)| format!("{step}\n")).collect()
+        steps.flat_map(|(_, step)| [step.as_str(), "\n"]).collect()
     }
 }
 
@@ -104,7 +104,8 @@ fn attacks() -> Vec<String> {
 /// The project that every recipe gets a copy of: built, with keys.
 fn prepared() -> tempfile::TempDir {
     let project = copy_of("tests/attacks/project");
-    let keys = "set -e; mkdir keys; for key in ana ben repo mallory; do bpfkit trust keygen --output keys/$key -q; done";
+    let keys =
+        "set -e; mkdir keys; for key in ana ben repo mallory; do bpfkit trust keygen --output keys/$key -q; done";
     let said = outside(project.path(), &format!("{keys}; bpfkit build -q"));
     assert_eq!(said.code, Some(0), "{said}");
     project
@@ -116,7 +117,7 @@ fn play(name: &str, role: Role, recipe: &Recipe, prepared: &Path, schema: &Value
     let Some(sandbox) = Sandbox::open(&format!("attack {name}"), network) else { return };
     let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
     copy(prepared, dir.path());
-    let registry = recipe.registry.then(|| Registry::start());
+    let registry = recipe.registry.then(Registry::start);
     let prelude = format!(
         "REGISTRY={}; . {}\n",
         registry.as_ref().map(Registry::host).unwrap_or_default(),

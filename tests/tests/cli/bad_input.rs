@@ -100,7 +100,12 @@ const BUNDLES: &[Bad] = &[
 /// What has to do with the host.
 const HOSTS: &[Bad] = &[
     bad("publish", "bpfkit apply oci:dist/edge:1", &["T001"], 4),
-    bad("publish; sed -i 's/count.bpf.c/count2.bpf.c/' bpfkit.yml; cp src/count.bpf.c src/count2.bpf.c; sed -i 's/GPL/BSD/' src/count.bpf.c", "bpfkit apply", &["M032"], 1),
+    bad(
+        "publish; sed -i 's/count.bpf.c/count2.bpf.c/' bpfkit.yml; cp src/count.bpf.c src/count2.bpf.c; sed -i 's/GPL/BSD/' src/count.bpf.c",
+        "bpfkit apply",
+        &["M032"],
+        1,
+    ),
     bad("sed -i 's/.eth0./[eth7]/' bpfkit.yml; publish", "bpfkit apply", &["A301"], 1),
     bad("sed -i 's|.eth0.|&\\n    netns: /run/netns/nowhere|' bpfkit.yml; publish", "bpfkit apply", &["A302"], 1),
     bad("publish", "as_nobody apply", &["A001"], 1),
@@ -127,21 +132,37 @@ fn meet(test: &str, cases: &[Bad]) {
         "mkdir keys && bpfkit trust keygen --output keys/ana -q && bpfkit trust keygen --output keys/mallory -q && bpfkit build -q; bpfkit schema output >schema",
     );
     assert_eq!(made.code, Some(0), "{made}");
-    let schema: Value = std::fs::read_to_string(fine.path().join("schema")).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let schema: Value = std::fs::read_to_string(fine.path().join("schema"))
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
     let before = sandbox.host();
     let mut wrong = Vec::new();
     for case in cases {
         let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
         crate::sandbox::copy(fine.path(), dir.path());
         let prelude = format!("PORT={}{PRELUDE}", free_port());
-        let done = sandbox.bash(dir.path(), &format!("{prelude}set -e\n{}", case.done.replace("$ready", "eval \"$ready\"")));
+        let done =
+            sandbox.bash(dir.path(), &format!("{prelude}set -e\n{}", case.done.replace("$ready", "eval \"$ready\"")));
         let checked = std::panic::catch_unwind(|| {
             assert_eq!(done.code, Some(0), "{}: {done}", case.done);
             let codes: BTreeSet<String> = case.codes.iter().map(|code| (*code).to_owned()).collect();
             let said = sandbox.bash(dir.path(), &format!("{prelude}{}", case.command));
-            assert_eq!((codes_for_people(&said), said.code), (codes.clone(), Some(case.exit)), "{}; {}: {said}", case.done, case.command);
+            assert_eq!(
+                (codes_for_people(&said), said.code),
+                (codes.clone(), Some(case.exit)),
+                "{}; {}: {said}",
+                case.done,
+                case.command
+            );
             let said = sandbox.bash(dir.path(), &format!("{prelude}{} --json", case.command));
-            assert_eq!((codes_for_machines(&said, &schema), said.code), (codes, Some(case.exit)), "{}; {}: {said}", case.done, case.command);
+            assert_eq!(
+                (codes_for_machines(&said, &schema), said.code),
+                (codes, Some(case.exit)),
+                "{}; {}: {said}",
+                case.done,
+                case.command
+            );
         });
         if checked.is_err() {
             wrong.push(format!("{}; {}", case.done, case.command));

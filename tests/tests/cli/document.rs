@@ -32,7 +32,7 @@ pub(crate) fn codes_for_machines(said: &Said, schema: &Value) -> BTreeSet<String
     if let Err(why) = fits(&document, "ProblemsReport", schema) {
         panic!("not as `bpfkit schema output` says: {why}\n{said}");
     }
-    let problems = document["problems"].as_array().cloned().unwrap_or_default();
+    let problems = document.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
     let errors = problems.iter().filter(|problem| problem["severity"] == "error");
     let codes: BTreeSet<_> = errors.filter_map(|problem| problem["code"].as_str().map(str::to_owned)).collect();
     assert!(!codes.is_empty() && codes.iter().all(|code| Code::find(code).is_some()), "{codes:?}\n{said}");
@@ -49,16 +49,16 @@ fn decent(said: &Said) {
 
 /// Whether `document` is what `$defs/NAME` of `schema` describes. Knows the words that our schema uses.
 pub(crate) fn fits(document: &Value, name: &str, schema: &Value) -> Result<(), String> {
-    let shape = &schema["$defs"][name];
-    if shape.is_null() {
-        return Err(format!("the schema has no `{name}`"));
-    }
-    value(document, shape, schema, name)
+    value(document, definition(name, schema)?, schema, name)
+}
+
+fn definition<'a>(name: &str, schema: &'a Value) -> Result<&'a Value, String> {
+    schema.pointer(&format!("/$defs/{name}")).ok_or_else(|| format!("the schema has no `{name}`"))
 }
 
 fn value(found: &Value, shape: &Value, schema: &Value, place: &str) -> Result<(), String> {
     if let Some(name) = shape["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
-        return value(found, &schema["$defs"][name], schema, place);
+        return value(found, definition(name, schema)?, schema, place);
     }
     for word in ["anyOf", "oneOf"] {
         if let Some(shapes) = shape[word].as_array()

@@ -39,7 +39,10 @@ fn pushed() -> Option<(Registry, tempfile::TempDir, String)> {
 fn what_cosign_signs_for_a_repository_and_a_version_is_accepted() {
     let Some((_registry, project, repository)) = pushed() else { return };
     let refused = outside(project.path(), &format!("bpfkit verify {repository}:1 --key keys/ana.pub"));
-    assert_eq!((codes_for_people(&refused).into_iter().collect::<Vec<_>>(), refused.code), (vec!["T003".to_owned()], Some(4)));
+    assert_eq!(
+        (codes_for_people(&refused).into_iter().collect::<Vec<_>>(), refused.code),
+        (vec!["T003".to_owned()], Some(4))
+    );
     let signed = outside(
         project.path(),
         &format!("{COSIGN} cosign_sign -a dev.bpfkit.repository={repository} -a dev.bpfkit.version=1 $(cat set)"),

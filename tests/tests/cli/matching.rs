@@ -41,7 +41,9 @@ fn times(line: &str) -> String {
     let (number, unit) = after.split_at(number);
     let unit = unit.strip_prefix(" ms").or_else(|| unit.strip_prefix(" s"));
     match unit {
-        Some(rest) if !number.is_empty() && rest.trim_end_matches('\n').is_empty() => format!("{before} in [TIME]{rest}"),
+        Some(rest) if !number.is_empty() && rest.trim_end_matches('\n').is_empty() => {
+            format!("{before} in [TIME]{rest}")
+        }
         _ => line.to_owned(),
     }
 }
@@ -65,7 +67,9 @@ pub(crate) fn matches(expected: &str, said: &str) -> bool {
 fn lines(expected: &[&str], said: &[&str]) -> bool {
     match (expected, said) {
         ([], []) => true,
-        (["[...]", rest @ ..], _) => (0..=said.len()).any(|skip| said.get(skip..).is_some_and(|said| lines(rest, said))),
+        (["[...]", rest @ ..], _) => {
+            (0..=said.len()).any(|skip| said.get(skip..).is_some_and(|said| lines(rest, said)))
+        }
         ([first, expected @ ..], [line, said @ ..]) => within(first, line) && lines(expected, said),
         _ => false,
     }
@@ -75,7 +79,10 @@ fn within(expected: &str, line: &str) -> bool {
     match expected.split_once("[..]") {
         None => expected == line,
         Some((before, expected)) => line.strip_prefix(before).is_some_and(|rest| {
-            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| within(expected, rest.get(at..).unwrap_or_default()))
+            rest.char_indices()
+                .map(|(at, _)| at)
+                .chain([rest.len()])
+                .any(|at| within(expected, rest.get(at..).unwrap_or_default()))
         }),
     }
 }
@@ -84,7 +91,10 @@ fn within(expected: &str, line: &str) -> bool {
 fn holes_take_what_differs_and_nothing_else() {
     let digest = format!("oci:dist@sha256:{}\n", "ab".repeat(32));
     assert_eq!(tidy(&digest), "oci:dist@[DIGEST]\n");
-    assert_eq!(tidy("built 3 of 3 with Debian clang version 19.1.7 (3~deb12u1) in 2.7 s\n"), "built 3 of 3 with [CLANG] in [TIME]\n");
+    assert_eq!(
+        tidy("built 3 of 3 with Debian clang version 19.1.7 (3~deb12u1) in 2.7 s\n"),
+        "built 3 of 3 with [CLANG] in [TIME]\n"
+    );
     assert_eq!(tidy("lives in 3 seasons\n"), "lives in 3 seasons\n");
     assert_eq!(tidy("`host/path@sha256:…` and sha256:12\n"), "`host/path@sha256:…` and sha256:12\n");
     assert!(matches("a\n[...]\nd\n", "a\nb\nc\nd\n"));

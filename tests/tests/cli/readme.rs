@@ -27,7 +27,9 @@ fn sections(text: &str) -> Vec<Vec<Step>> {
             (true, line) => {
                 let Some(section) = sections.last_mut() else { continue };
                 match (line.strip_prefix("$ "), section.last_mut()) {
-                    (Some(command), _) => section.push(Step { command: command.to_owned(), output: String::new(), line: index + 1 }),
+                    (Some(command), _) => {
+                        section.push(Step { command: command.to_owned(), output: String::new(), line: index + 1 });
+                    }
                     (None, Some(step)) => step.output.extend([line, "\n"]),
                     (None, None) => panic!("line {}: output before a command", index + 1),
                 }
@@ -58,7 +60,10 @@ fn every_command_of_the_readme_prints_what_it_says() {
             let (before, after) = (format!("{talk}{data}"), format!("{data}{talk}"));
             let expected = tidy(&step.output.replace("sha256:…", "[DIGEST]"));
             if ![data, &before, &after].iter().any(|said| matches(&expected, &tidy(said))) {
-                wrong.push(format!("README.md:{}: $ {}\n--- says\n{expected}--- printed\n{before}", step.line, step.command));
+                wrong.push(format!(
+                    "README.md:{}: $ {}\n--- says\n{expected}--- printed\n{before}",
+                    step.line, step.command
+                ));
             }
         }
     }
@@ -68,6 +73,15 @@ fn every_command_of_the_readme_prints_what_it_says() {
 #[test]
 fn sections_are_read_as_they_are_meant() {
     let text = "```console\n$ a\nb\n$ c\n```\n## Two\n```yaml\n$ no\n```\n### Three\n```console\n$ d\n```\n";
-    let read: Vec<Vec<_>> = sections(text).iter().map(|s| s.iter().map(|s| (s.command.clone(), s.output.clone(), s.line)).collect()).collect();
-    assert_eq!(read, [vec![("a".to_owned(), "b\n".to_owned(), 2), ("c".to_owned(), String::new(), 4)], vec![("d".to_owned(), String::new(), 12)]]);
+    let read: Vec<Vec<_>> = sections(text)
+        .iter()
+        .map(|s| s.iter().map(|s| (s.command.clone(), s.output.clone(), s.line)).collect())
+        .collect();
+    assert_eq!(
+        read,
+        [
+            vec![("a".to_owned(), "b\n".to_owned(), 2), ("c".to_owned(), String::new(), 4)],
+            vec![("d".to_owned(), String::new(), 12)]
+        ]
+    );
 }

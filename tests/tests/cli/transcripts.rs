@@ -47,7 +47,11 @@ fn transcripts_are_what_the_commands_print() {
     let Some(sandbox) = Sandbox::open("transcripts", Network::Own) else { return };
     let folder = bpfkit_tests::root().join("tests/transcripts");
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("tests/transcripts: {error}"));
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
+    let mut files: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "txt"))
+        .collect();
     files.sort();
     assert!(!files.is_empty());
     let mut stale = Vec::new();
@@ -65,5 +69,9 @@ fn transcripts_are_what_the_commands_print() {
             stale.push(format!("{}: {differs:#?}\n{now}", file.display()));
         }
     }
-    assert!(stale.is_empty() || std::env::var_os("REGENERATE").is_some(), "run with REGENERATE=1 and look at the difference:\n{}", stale.join("\n"));
+    assert!(
+        stale.is_empty() || std::env::var_os("REGENERATE").is_some(),
+        "run with REGENERATE=1 and look at the difference:\n{}",
+        stale.join("\n")
+    );
 }
