@@ -136,7 +136,7 @@ pub(crate) fn in_store(store: &Store<'_>, pinned: &Pinned) -> Result<Listing, Fa
     let mut seen = BTreeSet::new();
     let images = configs.iter().flat_map(|config| &config.programs).filter_map(|program| match &program.origin {
         ProgramOrigin::Image { digest, .. } => seen.insert(*digest).then_some(*digest),
-        _ => None,
+        ProgramOrigin::Files { .. } => None,
     });
     let images = images.collect();
     Ok(Listing {

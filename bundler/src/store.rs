@@ -106,10 +106,10 @@ impl<'n> Store<'n> {
         }
         let got: Vec<_> = match &self.source {
             Source::Layout(layout) => {
-                wants.iter().map(|want| self.counted(want, self.from_layout(layout, want))).collect()
+                wants.iter().map(|want| self.counted(want, self.read_layout(layout, want))).collect()
             }
             Source::Registry(registry) => {
-                let work = wants.iter().map(|want| self.from_registry(registry, want));
+                let work = wants.iter().map(|want| self.ask_registry(registry, want));
                 let work = stream::iter(work).buffered(AT_ONCE).collect();
                 registry.network().block_on(work)?
             }
@@ -180,7 +180,7 @@ impl<'n> Store<'n> {
         Ok(bytes)
     }
 
-    fn from_layout(&self, layout: &Layout, want: &Want) -> Result<Vec<u8>, TransferError> {
+    fn read_layout(&self, layout: &Layout, want: &Want) -> Result<Vec<u8>, TransferError> {
         let failed = |source| TransferError::Layout { source };
         match want {
             Want::Manifest(digest) => layout.blob(digest, MANIFEST_BYTES).map_err(failed),
@@ -204,7 +204,7 @@ impl<'n> Store<'n> {
         }
     }
 
-    async fn from_registry(&self, registry: &Registry<'_>, want: &Want) -> Result<Vec<u8>, TransferError> {
+    async fn ask_registry(&self, registry: &Registry<'_>, want: &Want) -> Result<Vec<u8>, TransferError> {
         let left = self.left();
         // One answer may be larger than what is left, but then it was the last.
         let got = match want {

@@ -23,7 +23,7 @@ fn blob(layout: &Layout, digest: &Digest) -> PathBuf {
 fn at_once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || tell.send(work()));
-    told.recv_timeout(Duration::from_secs(20)).expect("it waits for ever")
+    told.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("it waits for ever"))
 }
 
 /// What pulling says once `path` has been replaced by `other`.
