@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bpfkit_bundler::{Credentials, Layout, Limits, Network, hash::sha256, pin, pull};
+use bpfkit_bundler::{Credentials, Layout, Limits, Network, PushEvent, copy, hash::sha256, pin, pull};
 use bpfkit_schemas::{
     Code,
     names::Digest,
@@ -286,4 +286,43 @@ fn a_web_page_in_the_place_of_referrers_is_no_list() {
         asked.path.contains("/referrers/").then(|| Say::new(200, "<html>").header("Content-Type", "text/html"))
     });
     assert!(pull(&network(), &pinned, amd64(), &Limits::default()).unwrap().signatures.is_empty());
+}
+
+#[test]
+fn manifests_count_as_they_come_and_nothing_is_asked_for_once_all_is_spent() {
+    let (server, pinned) = but(|_| None);
+    let with = |total_bytes| {
+        let limits = Limits { total_bytes, ..Limits::default() };
+        pull(&network(), &pinned, amd64(), &limits).map(|_| ()).map_err(|error| codes(&error))
+    };
+    assert_eq!(with(40_000), Ok(()));
+    let whole = server.asked().len();
+    assert_eq!(with(100), Err(vec![Code::TOO_LARGE]));
+    assert!(server.asked().len() - whole <= 3, "the index, and its referrers: {:?}", server.asked());
+}
+
+#[test]
+fn a_referrer_that_is_listed_and_not_there_stops_no_copy() {
+    let lost = sha256(b"lost");
+    let listed = move |asked: &Asked| {
+        let entry = serde_json::json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 4, "digest": lost.to_string()});
+        let list = serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+        let index = "application/vnd.oci.image.index.v1+json";
+        asked.path.contains("/referrers/").then(|| Say::new(200, list).header("Content-Type", index))
+    };
+    let (_server, pinned) = but(listed);
+    let dir = tempfile::tempdir().unwrap();
+    let to = Place::Layout(dir.path().join("copy"));
+    let mut skipped = 0;
+    let on = &mut |event| skipped += usize::from(event == PushEvent::Skipped { digest: lost, subject: pinned.digest });
+    let copied = copy(&network(), &pinned, &to, on).unwrap();
+    assert_eq!(skipped, 1);
+    assert_eq!(pull(&network(), &copied, amd64(), &Limits::default()).unwrap().ignored_referrers, 0);
+
+    // A registry that fails is another matter: what it didn't show may be the signature that counts.
+    let (_server, pinned) = but(move |asked| {
+        asked.path.ends_with(&lost.to_string()).then(|| Say::new(500, "{}")).or_else(|| listed(asked))
+    });
+    let to = Place::Layout(dir.path().join("other"));
+    assert_eq!(codes(&copy(&network(), &pinned, &to, &mut |_| ()).unwrap_err()), [Code::REGISTRY_REFUSED]);
 }
