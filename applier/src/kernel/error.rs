@@ -201,7 +201,7 @@ impl KernelError {
                 "run as root; in a container, CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN are needed"
                     .to_owned()
             }
-            Self::Unsupported { .. } => "`bpfkit doctor` lists what this kernel can do".to_owned(),
+            Self::Unsupported { .. } => "`bpftool feature probe` lists what this kernel can do".to_owned(),
             Self::NoBpffs { path, .. } => format!("mount it: `mount -t bpf bpf {}`", path.display()),
             Self::Pin { path, .. } | Self::WrongPin { path, .. } => {
                 format!("see what lies there with `bpftool -f` or `ls -l {}`", path.display())
