@@ -2,7 +2,7 @@
 //!
 //! An image is taken over whole: its index, every manifest in it, their blobs and
 //! its signatures travel with the set that uses it, byte for byte, so that a host
-//! can follow a program back to what its author signed ([`Origins`]).
+//! can follow a program back to what its author signed (`Origins`).
 //! Labels are hints for people. What a program is, its object's ELF says.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};

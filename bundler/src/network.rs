@@ -1,6 +1,6 @@
 //! HTTP as registries need it: one transport, bounded in size and time, that leaks no credentials.
 //!
-//! The async runtime lives here and in [`crate::registry`] alone; whoever calls
+//! The async runtime lives here and in `registry.rs` alone; whoever calls
 //! from outside blocks. The rules, each with a test:
 //!
 //! 1. *TLS everywhere but on loopback*, where it is plain HTTP. There is no switch.

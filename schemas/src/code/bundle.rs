@@ -21,7 +21,8 @@ The cause below says why: permissions, a full disk, a read-only mount.";
 
     LAYOUT_MALFORMED = "B004", Failed, "a layout is in disorder",
 "A file of the OCI layout is not the JSON that the image spec prescribes, has a member twice, or gives
-one tag two meanings. Guessing could mean loading something else than what was signed.
+one tag two meanings; or it is no file but a symbolic link, a pipe, a device. Guessing could mean
+loading something else than what was signed, and a pipe would make every reader wait for ever.
 
 Remove the directory and bundle or pull again; or name the bundle by its digest.";
 
@@ -83,13 +84,14 @@ Try again. If it happens at the same place each time, the copy there is damaged.
     TOO_LARGE = "B022", Failed, "something is larger than it may be",
 "Before anything is trusted, whoever serves it decides how much comes, so bpfkit limits how much it
 takes: manifests and configs 4 MiB, a signature 1 MiB, a layer 32 MiB, an object 16 MiB, also when
-decompressed, and 512 MiB altogether. This stops archives that unpack without end.
+decompressed, and 512 MiB altogether; of the manifests that a layout lists for itself, 64 MiB. This stops
+archives that unpack without end, and lists.
 
 An eBPF object is rarely larger than a few hundred KiB; strip its DWARF with `llvm-strip -g`.";
 
     TOO_MANY = "B023", Failed, "there are more parts than are read",
-"An index may have 256 entries, a manifest 256 layers, and 64 things may hang on one manifest. More
-than that is no bundle, or somebody has flooded the repository to hide or delay what counts.
+"An index may have 256 entries, a manifest 256 layers, 64 things may hang on one manifest, and all that a
+bundle leads to may be 32,768 parts. More than that is no bundle, or somebody has flooded the repository to hide or delay what counts.
 
 Copy the bundle, with the signatures that you want, to a repository that only you write to.";
 
