@@ -10,7 +10,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -40,6 +40,7 @@ impl Output {
     /// # Panics
     ///
     /// If it ended otherwise, with all that it said.
+    #[expect(clippy::return_self_not_must_use, reason = "for chaining; often this is all that is asked")]
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "`{}`\n{}{}", self.command, self.stdout, self.stderr);
@@ -51,6 +52,7 @@ impl Output {
     /// # Panics
     ///
     /// If one is missing.
+    #[expect(clippy::return_self_not_must_use, reason = "for chaining; often this is all that is asked")]
     #[track_caller]
     pub fn says(self, wanted: &[&str]) -> Self {
         let said = format!("{}{}", self.stdout, self.stderr);
@@ -123,6 +125,12 @@ pub fn wait_until(seconds: u64, mut ready: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Says what a test measured, in a run that shows nothing else of tests that pass.
+pub fn measured(what: &str) {
+    // Not `eprintln!`: the test harness would swallow it.
+    let _ = writeln!(std::io::stderr(), "MEASURED: {what}");
+}
+
 /// What the kernel holds of a set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Footprint {
@@ -136,7 +144,7 @@ pub struct Footprint {
     pub links: usize,
 }
 
-const STAGE: &str = r#"
+const STAGE: &str = r"
 set -e
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /run/etc
@@ -158,7 +166,7 @@ ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
 ip -n world neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev w0 nud permanent
 echo ready
 exec sleep infinity
-"#;
+";
 
 /// A host of its own.
 #[derive(Debug)]

@@ -3,6 +3,12 @@
 //! Each test has a host of its own ([`bpfkit_tests::host`]) and nothing in common with
 //! the others but the CPUs. What measures or counts on them takes [`support::alone`].
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, outside of the functions that clippy takes for tests"
+)]
 
 #[path = "live/support.rs"]
 mod support;

@@ -21,9 +21,9 @@ fn whole_life(hook: &str, more: &str, on: i32, off: i32) {
     chain(&[a, b]);
     assert_eq!(trail_of_one(&host, hook), "12", "in the declared order");
     if hook == "tc/egress" {
-        host.send(9)
+        host.send(9);
     } else {
-        host.receive(9)
+        host.receive(9);
     }
     assert!(wait_until(2, || host.counter("programs/b/runs") == 10), "10 packets, {}", host.counter("programs/b/runs"));
     assert_eq!(host.counter("programs/a/runs"), 10);

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use bpfkit_tests::host::Host;
+use bpfkit_tests::host::{Host, measured};
 use serde_json::Value;
 
 use crate::support::{Chain, Hop, alone, hop_object, manifest};
@@ -81,9 +81,9 @@ fn nothing_escapes(hook: &str, more: &str, kind: &str, [on, off]: [i32; 2], leas
     }
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
     let rate = (sent as f64 / seconds) as u64;
-    println!(
+    measured(&format!(
         "{hook}: {changes} changes in {seconds:.1} s under {rate} frames a second: {sent} sent and seen, 0 passed"
-    );
+    ));
     assert!(rate >= least, "{rate} frames a second are too few to show anything: this machine is busy or slow");
 }
 

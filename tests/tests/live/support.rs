@@ -79,9 +79,10 @@ pub(crate) fn manifest(set: &str, chains: &[Chain<'_>]) -> String {
         let interfaces = if more.contains("interfaces:") { "" } else { "interfaces: [eth0], " };
         let _ = writeln!(described, "  - {{hook: {hook}, {interfaces}{more} programs: [{}]}}", listed.join(", "));
     }
-    let maps: String = maps.iter().map(|name| format!("  - {{name: {name}}}\n")).collect();
+    let maps: Vec<_> = maps.iter().map(|name| format!("{{name: {name}}}")).collect();
+    let maps = maps.join(", ");
     format!(
-        "version: 1\nname: {set}\nprograms:\n{programs}maps:\n{maps}chains:\n{described}\
+        "version: 1\nname: {set}\nprograms:\n{programs}maps: [{maps}]\nchains:\n{described}\
          trust:\n  default: reject\n  unsigned: [{{set: {set}, because: made by a test}}]\n"
     )
 }
@@ -130,9 +131,9 @@ pub(crate) fn trail_of_one(host: &Host, hook: &str) -> String {
     let map = if hook == "xdp" { "trail" } else { "tc_trail" };
     host.run(&format!("bpftool map update pinned $pins/maps/{map} key 0 0 0 0 value 0 0 0 0 0 0 0 0")).exits(0);
     if hook == "tc/egress" {
-        host.send(1)
+        host.send(1);
     } else {
-        host.receive(1)
+        host.receive(1);
     }
     bpfkit_tests::host::wait_until(2, || host.counter(&format!("maps/{map}")) != 0);
     format!("{:x}", host.counter(&format!("maps/{map}")))
