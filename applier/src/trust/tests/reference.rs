@@ -89,7 +89,8 @@ fn without_a_wish_the_bundles_own_word_is_taken_and_must_be_signed() {
 
 #[test]
 fn a_set_cannot_take_the_name_of_another_from_its_own_repository() {
-    let ask = |set: &str| Asked { set: set.parse().unwrap(), repository: None, version: None, ..asked(Word::Reference) };
+    let ask =
+        |set: &str| Asked { set: set.parse().unwrap(), repository: None, version: None, ..asked(Word::Reference) };
     let mut tools = edge(vec![by(&PEOPLE.ana)]);
     tools.config.repository = repository("registry.example/acme/tools");
     // Whoever signs for `tools` says "this is the set `edge`", and would get its live chains.
