@@ -245,11 +245,6 @@ pub fn observe(set: &SetName, places: Places) -> Result<LiveState, KernelError> 
     LinuxKernel::new(places, set.clone()).observe(&[])
 }
 
-/// What removing a set would do. Changes nothing.
-pub fn plan_removal(set: &SetName, places: Places) -> Result<Plan, KernelError> {
-    Ok(remove(&observe(set, places)?))
-}
-
 /// Takes a set off this host. Takes the host's lock.
 pub fn take_off(set: &SetName, places: Places) -> Result<(Plan, Outcome<KernelError>), KernelError> {
     let mut kernel = LinuxKernel::new(places, set.clone());
@@ -259,7 +254,9 @@ pub fn take_off(set: &SetName, places: Places) -> Result<(Plan, Outcome<KernelEr
     taken
 }
 
-/// `/sys/devices/system/cpu/possible`, as libbpf counts it; 1 where that can't be read.
+/// One more than the highest processor of `/sys/devices/system/cpu/possible`; 1 where that can't be read.
+///
+/// An array by processor needs a place for each number up to the highest, also where numbers are left out.
 fn processors() -> u32 {
     let text = fs::read_to_string(PathBuf::from("/sys/devices/system/cpu/possible")).unwrap_or_default();
     let last = text.trim().rsplit([',', '-']).next().and_then(|n| n.parse::<u32>().ok());

@@ -86,19 +86,6 @@ impl CoreKind {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
     }
 
-    /// Whether it is answered with 0 where nothing is found, rather than by poisoning the instruction.
-    pub fn may_be_absent(self) -> bool {
-        !matches!(
-            self,
-            Self::FieldByteOffset
-                | Self::FieldByteSize
-                | Self::FieldSigned
-                | Self::FieldLeftShift
-                | Self::FieldRightShift
-                | Self::EnumValue
-        )
-    }
-
     fn is_field(self) -> bool {
         matches!(
             self,

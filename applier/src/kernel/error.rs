@@ -82,14 +82,6 @@ pub enum KernelError {
         /// What it should be.
         wanted: String,
     },
-    /// A live map has another shape than the program was built for.
-    #[error("the live map `{path}` has another shape: {difference}")]
-    MapShape {
-        /// Its pin.
-        path: PathBuf,
-        /// `value_size is 8, the program wants 16`.
-        difference: String,
-    },
     /// The verifier refused a chain.
     #[error("the kernel would not load {what}: {reason}")]
     Verifier {
@@ -183,7 +175,6 @@ impl KernelError {
             Self::NoBpffs { .. } => Code::NO_BPFFS,
             Self::Pin { .. } => Code::PIN_FAILED,
             Self::WrongPin { .. } => Code::WRONG_PIN,
-            Self::MapShape { .. } => Code::MAP_SHAPE,
             Self::Verifier { .. } => Code::VERIFIER_REFUSED,
             Self::Busy { .. } => Code::HOOK_TAKEN,
             Self::Changed { .. } => Code::HOOK_CHANGED,
@@ -205,10 +196,6 @@ impl KernelError {
             Self::NoBpffs { path, .. } => format!("mount it: `mount -t bpf bpf {}`", path.display()),
             Self::Pin { path, .. } | Self::WrongPin { path, .. } => {
                 format!("see what lies there with `bpftool -f` or `ls -l {}`", path.display())
-            }
-            Self::MapShape { .. } => {
-                "rename the map, or detach the chain with `bpfkit remove` and apply again; its content is lost then"
-                    .to_owned()
             }
             Self::Verifier { log: Some(log), .. } => format!("the verifier's whole log is in {}", log.display()),
             Self::Call { .. } | Self::Unfusable { .. } | Self::Verifier { log: None, .. } => return None,

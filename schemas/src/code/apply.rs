@@ -45,12 +45,6 @@ removes what isn't in a place of its own.";
 exchanged it. Using it could connect a chain to a map or link of a stranger.
 
 Find out who did, remove the file, and apply again.";
-    MAP_SHAPE = "A106", Failed, "a live map doesn't fit the program",
-"The map that is pinned under this name was made with another type, size or layout than the program now
-declares. Reading old bytes as new structures would be worse than losing them, so bpfkit doesn't connect them.
-
-Rename the map, or restore its old shape. If its content may be lost, take the chain down with
-`bpfkit remove` and apply again.";
     VERIFIER_REFUSED = "A107", Failed, "the verifier refused a chain",
 "The kernel's verifier proves that a program can't crash or hang it. It refused the fused chain; the message
 shows its last meaningful line, with the C line that it is about where the object has line information
