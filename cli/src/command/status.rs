@@ -26,8 +26,9 @@ pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
     let mut text = String::new();
     let mut drifted = false;
     for found in statuses(args, global, ui)? {
-        // A set that was asked for by name, or by its manifest, and is nowhere, is not as it was applied.
-        drifted |= found.has_drifted() || found.hooks.is_empty();
+        // A set that was asked for by name, or by its manifest, and is nowhere, is not as it was applied;
+        // unless all that its manifest wants is to wait for an interface.
+        drifted |= found.has_drifted() || found.hooks.is_empty() && found.waiting.is_empty();
         text.push_str(&found.to_string());
         report.sets.push(StatusReport::from(&found));
     }

@@ -70,7 +70,7 @@ fn a_pattern_without_interfaces_waits_with_a_warning() {
     host.run("ip link del wan0").exits(0);
     host.run("bpfkit status $set").exits(3).says(&["interface is gone"]);
     host.run("cd project && bpfkit apply").exits(0);
-    host.run("bpfkit status $set").exits(0);
+    host.run("cd project && bpfkit status").exits(0).says(&["wan*", "waits"]);
     host.run("bpfkit remove $set").exits(0);
     assert_eq!(host.footprint().links, 0);
 }
