@@ -165,7 +165,7 @@ ip -n world link set w0 up
 ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
 ip -n world neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev w0 nud permanent
 echo ready
-exec sleep infinity
+exec cat
 ";
 
 /// A host of its own.
@@ -192,7 +192,8 @@ impl Host {
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
         unshare.args(["--propagation", "private", "bash", "-c", STAGE]);
-        unshare.stdin(Stdio::null()).stdout(Stdio::piped());
+        // `cat` ends with us, however we end: nobody else holds the other end of its stdin.
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped());
         let made = folder.and_then(|folder| Ok((folder, unshare.spawn()?)));
         assert!(made.is_ok(), "a host: {made:?}");
         let Ok((folder, mut keeper)) = made else { unreachable!("asserted above") };
