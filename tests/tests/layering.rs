@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ONE_DOOR: &[(&str, &[&str])] = &[
     // The async runtime and the registry stay behind the bundler's blocking functions.
     ("tokio", &["bpfkit-bundler"]),
-    ("oci-client", &["bpfkit-bundler"]),
+    ("reqwest", &["bpfkit-bundler"]),
     ("sigstore", &["bpfkit-bundler"]),
     // The kernel's.
     ("netlink-sys", &["bpfkit-applier"]),
@@ -70,7 +70,7 @@ const BANNED: &[(&str, &str)] = &[
 ];
 
 /// Crates of which two versions would be two opinions on one input.
-const ONE_VERSION: &[&str] = &["object", "rustls", "saphyr-parser", "serde_json", "oci-client", "sigstore-types"];
+const ONE_VERSION: &[&str] = &["rustls", "saphyr-parser", "serde_json", "reqwest", "sigstore-types"];
 
 /// Where `unsafe` may stand.
 const UNSAFE_IN: &str = "applier/src/kernel/sys.rs";

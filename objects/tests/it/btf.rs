@@ -144,7 +144,7 @@ fn meaning(btf: &Btf, id: TypeId, depth: u32) -> String {
 
 #[test]
 fn a_subset_means_what_the_whole_means_and_holds_nothing_else() {
-    let path = crate::common::compile_text(
+    let path = crate::building::compile_text(
         "subset",
         r#"
         #include <linux/bpf.h>
@@ -162,7 +162,7 @@ fn a_subset_means_what_the_whole_means_and_holds_nothing_else() {
         char LICENSE[] SEC("license") = "GPL";
         "#,
     );
-    let object = crate::common::object(&path);
+    let object = crate::building::object(&path);
     let map = object.maps().iter().find(|map| map.name == "map").unwrap();
     let roots = [map.key.unwrap(), map.value.unwrap()];
     let subset = object.btf().subset(&roots).unwrap();

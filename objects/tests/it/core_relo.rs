@@ -1,6 +1,6 @@
 //! CO-RE against kernels that we make up: a "kernel" here is the BTF of another small C file.
 
-use crate::common::{compile_text, object};
+use crate::building::{compile_text, object};
 use bpfkit_objects::{
     LinkProblem, Linked, Object,
     core_relo::{CoreKind, CoreProblem},

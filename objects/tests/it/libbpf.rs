@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, process::Command};
 
-use crate::common::{compile, kernel, object};
+use crate::building::{compile, kernel, object};
 use bpfkit_objects::{btf::Btf, insn::Insn};
 
 struct Loaded {
@@ -14,7 +14,7 @@ struct Loaded {
 
 /// Loads an object with libbpf; gives programs and, by descriptor, the names of maps.
 fn by_libbpf(object: &std::path::Path) -> (HashMap<String, Loaded>, HashMap<i32, String>) {
-    let oracle = crate::common::oracle();
+    let oracle = crate::building::oracle();
     let output = Command::new(oracle).arg(object).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (mut programs, mut maps) = (HashMap::new(), HashMap::new());
@@ -55,7 +55,7 @@ fn compare(source: &str, kernel: &Btf) -> usize {
             assert_eq!(ours, theirs, "{source} {name}: instruction {at}");
         }
         assert_eq!(ours.len(), loaded.instructions.len(), "{source} {name}");
-        let hash = crate::common::sha256(&linked.tag_bytes());
+        let hash = crate::building::sha256(&linked.tag_bytes());
         assert_eq!(hash[..16], loaded.tag, "{source} {name}: the kernel's tag");
     }
     programs.len()

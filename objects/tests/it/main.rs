@@ -7,7 +7,7 @@
 )]
 
 mod btf;
-mod common;
+mod building;
 mod core_relo;
 mod libbpf;
 mod objects;

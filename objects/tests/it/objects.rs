@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::{compile, compile_text, kernel, object};
+use crate::building::{compile, compile_text, kernel, object};
 use bpfkit_objects::{LinkProblem, Object, ObjectProblem, btf::Btf};
 use bpfkit_schemas::{
     chain::GlobalValue,
