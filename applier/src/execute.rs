@@ -1,4 +1,4 @@
-//! Carries out a [`Plan`](crate::plan::Plan), and puts things back if a step fails.
+//! Carries out a [`Plan`], and puts things back if a step fails.
 //!
 //! The kernel is reached through [`Kernel`] alone, so that the same code runs
 //! against Linux ([`crate::kernel`]) and against a model of it ([`crate::model`]).

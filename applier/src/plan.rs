@@ -1,7 +1,7 @@
 //! Turns what is wanted and what is live into what will be done.
 //!
 //! Pure. This module opens no file, socket or BPF object; it knows the host only
-//! as a [`LiveState`](crate::live::LiveState) taken earlier by [`crate::kernel`], so any
+//! as a [`LiveState`] taken earlier by [`crate::kernel`], so any
 //! rule here can be tested with two texts.
 //!
 //! # What every plan keeps

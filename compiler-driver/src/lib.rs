@@ -1,6 +1,6 @@
 //! Turns C sources and ready ELF files into checked eBPF objects.
 //!
-//! [`plan`] makes the commands, as data; [`run`] carries out those whose result
+//! [`plan()`] makes the commands, as data; [`run()`] carries out those whose result
 //! is not there yet, in parallel, and checks every object against the manifest.
 //! Nothing here knows registries, keys or the hooks of a host.
 //!

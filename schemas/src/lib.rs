@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`manifest`] | the YAML file: as written ([`manifest::wire`]) and as checked ([`manifest::Manifest`]) |
 //! | [`names`] | names of sets, programs, maps, keys, repos; [`names::Digest`], [`names::Tag`], [`names::Platform`] |
-//! | [`reference`] | where a bundle is: `host/path:tag@sha256:…`, `oci:DIR`, `REPO/path` |
+//! | [`mod@reference`] | where a bundle is: `host/path:tag@sha256:…`, `oci:DIR`, `REPO/path` |
 //! | [`hook`] | hooks, verdicts, modes |
 //! | [`chain`] | the ordered list of programs at one hook |
 //! | [`object`] | what an ELF object holds, as the other crates may know it |

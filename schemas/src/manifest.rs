@@ -1,6 +1,6 @@
 //! The manifest as checked: names are types, chains are in order, nothing dangles.
 //!
-//! [`check`] turns the text of a manifest into a [`Manifest`], or into every
+//! [`check()`] turns the text of a manifest into a [`Manifest`], or into every
 //! problem that it has, each with its code, its place and the next move. The
 //! types as written live in [`wire`]; nothing outside this module reads them.
 
@@ -127,7 +127,7 @@ pub enum ProgramSource {
 /// `trust:` as a manifest has it: keys may be files, which the caller reads.
 #[derive(Clone, Debug)]
 pub struct ManifestTrust {
-    /// The block; a key that is a file has an empty `pem` here until [`ManifestTrust::resolve`].
+    /// The block; a key that is a file has an empty `pem` here; the caller reads [`ManifestTrust::files`].
     pub block: TrustBlock,
     /// The files, by key name.
     pub files: BTreeMap<crate::names::KeyName, (PathBuf, Span)>,

@@ -1,7 +1,7 @@
 //! The manifest as written: one type per mapping, every value with its place.
 //!
 //! These types say which keys there are and what shape their values have; that
-//! names refer to something and that chains make sense is for [`super::check`].
+//! names refer to something and that chains make sense is for [`super::check()`].
 //! Keys of the design that this version does not act on are listed as `planned`:
 //! using one is an error that says so.
 
