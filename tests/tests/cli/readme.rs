@@ -85,3 +85,26 @@ fn sections_are_read_as_they_are_meant() {
         ]
     );
 }
+
+#[test]
+fn the_first_manifest_of_the_readme_is_the_edge_example() {
+    let read = |name: &str, text: &str| {
+        let source = bpfkit_schemas::Source::new(name, text);
+        let checked = bpfkit_schemas::manifest::check(
+            &source,
+            &bpfkit_schemas::manifest::Overrides { machine: "linux/amd64".parse().ok(), ..Default::default() },
+        );
+        let manifest = checked.unwrap_or_else(|problems| panic!("{name}: {problems:?}")).manifest;
+        let flags: Vec<_> = manifest.build.cflags.iter().map(|(flag, _)| flag.clone()).collect();
+        let programs: Vec<_> = manifest.programs.iter().map(|p| (p.name.clone(), p.globals.clone())).collect();
+        // Without their places, which differ.
+        let said = serde_json::to_string(&(&manifest.maps, &manifest.chains, &manifest.repos)).unwrap();
+        (manifest.name, flags, programs, said, manifest.trust.map(|trust| trust.block))
+    };
+    let root = bpfkit_tests::root();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").unwrap();
+    let (first, _) = rest.split_once("```").unwrap();
+    let example = std::fs::read_to_string(root.join("examples/edge/bpfkit.yml")).unwrap();
+    assert_eq!(read("README.md", first), read("examples/edge/bpfkit.yml", &example));
+}
