@@ -97,10 +97,14 @@ impl SetDirectory {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => return result.map_err(pinning),
         }
-        if let Some(Object::Link(old)) = open(path)?
-            && sys::link_info(&old).is_ok_and(|info| info.ifindex == 0)
-        {
-            remove(path)?;
+        if let Some(Object::Link(old)) = open(path)? {
+            let (there, wanted) = (sys::link_info(&old).map_err(pinning)?, sys::link_info(link).map_err(pinning)?);
+            if there.id == wanted.id {
+                return Ok(());
+            }
+            if there.ifindex == 0 {
+                remove(path)?;
+            }
         }
         sys::obj_pin(link, &name).map_err(pinning)
     }

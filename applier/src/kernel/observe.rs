@@ -148,7 +148,12 @@ impl Observer<'_> {
             None => self.unpinned(&attached, asked.is_some(), kept.as_ref().map(|kept| kept.id))?,
         };
         let chain = match &ours {
-            Some(link) => Some(self.chain(point, link, pinned.is_some(), &attached)?),
+            Some(link) => {
+                // Both pins or none: a record of another program there is a run's that was killed.
+                let of = self.programs.see(link.program_id)?.map(|seen| seen.info.maps.clone()).unwrap_or_default();
+                let recorded = of.is_empty() || kept.as_ref().is_some_and(|kept| of.contains(&kept.id));
+                Some(self.chain(point, link, pinned.is_some() && recorded, &attached)?)
+            }
             None => None,
         };
         let mut others = Vec::new();
