@@ -144,6 +144,17 @@ pub struct Footprint {
     pub links: usize,
 }
 
+/// All of a host that a refused command must not change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct State {
+    /// What the kernel holds of the set.
+    pub footprint: Footprint,
+    /// The files of `/run`, `/etc/bpfkit` and `/sys/fs/bpf`, but for the test's own and the lock.
+    pub files: String,
+    /// What is attached to interfaces, as others see it.
+    pub attached: String,
+}
+
 const STAGE: &str = r"
 set -e
 mount -t tmpfs tmpfs /run
@@ -187,7 +198,16 @@ impl Host {
     #[track_caller]
     pub fn new() -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
-        let set = format!("t{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        Self::named(format!("t{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Makes one for a set whose name is given: no other host at the time may carry it.
+    ///
+    /// # Panics
+    ///
+    /// If the namespaces can't be made.
+    #[track_caller]
+    pub fn named(set: String) -> Self {
         let folder = tempfile::Builder::new().prefix("bpfkit-host-").tempdir();
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -341,6 +361,18 @@ impl Host {
             programs: ours.len(),
             maps: maps.len(),
             links: if ours.is_empty() { 0 } else { list("link").iter().filter(held).count() },
+        }
+    }
+
+    /// What a refused command must leave as it is.
+    #[track_caller]
+    pub fn state(&self) -> State {
+        let files =
+            "find /run /etc/bpfkit /sys/fs/bpf -mindepth 1 ! -path '/run/etc*' ! -path '*/lock' 2>/dev/null | sort";
+        State {
+            footprint: self.footprint(),
+            files: self.run(files).stdout,
+            attached: self.run("bpftool net; ip addr show eth0 | grep xdp").stdout,
         }
     }
 }
