@@ -149,10 +149,9 @@ pub struct Footprint {
 pub struct State {
     /// What the kernel holds of the set.
     pub footprint: Footprint,
-    /// The files of `/run`, `/etc/bpfkit` and `/sys/fs/bpf`, but for the test's own and the lock.
-    pub files: String,
-    /// What is attached to interfaces, as others see it.
-    pub attached: String,
+    /// The files of `/run`, `/etc/bpfkit` and `/sys/fs/bpf`, but for the test's own and the lock; and what is
+    /// attached to interfaces, as others see it.
+    pub others: String,
 }
 
 const STAGE: &str = r"
@@ -345,22 +344,27 @@ impl Host {
     /// What there is of the set: pins, and what the kernel holds.
     #[track_caller]
     pub fn footprint(&self) -> Footprint {
-        let found = self.run("find /sys/fs/bpf -mindepth 1 ! -name '*.debug' | sort").exits(0);
-        let list = |what: &str| match self.run(&format!("bpftool -j {what} show")).json() {
-            Value::Array(all) => all,
+        // One shell for all three: a virtual machine takes half a second to start one.
+        let pins = "find /sys/fs/bpf -mindepth 1 ! -name '*.debug' | sort";
+        let found = self.run(&format!("bpftool -j prog show; echo //; bpftool -j link show; echo //; {pins}")).exits(0);
+        let mut parts = found.stdout.splitn(3, "//\n");
+        let mut list = || match serde_json::from_str(parts.next().unwrap_or_default()) {
+            Ok(Value::Array(all)) => all,
             _ => Vec::new(),
         };
+        let (programs, links) = (list(), list());
+        let pins = parts.next().unwrap_or_default();
         let name = format!("bk_{}", self.set);
-        let ours: Vec<Value> = list("prog").into_iter().filter(|program| program["name"] == name.as_str()).collect();
+        let ours: Vec<Value> = programs.into_iter().filter(|program| program["name"] == name.as_str()).collect();
         let mut maps: Vec<&Value> = ours.iter().filter_map(|one| one["map_ids"].as_array()).flatten().collect();
         maps.sort_by_key(|id| id.as_u64());
         maps.dedup();
         let held = |link: &&Value| ours.iter().any(|program| program["id"] == link["prog_id"]);
         Footprint {
-            pins: found.stdout.lines().map(str::to_owned).collect(),
+            pins: pins.lines().map(str::to_owned).collect(),
             programs: ours.len(),
             maps: maps.len(),
-            links: if ours.is_empty() { 0 } else { list("link").iter().filter(held).count() },
+            links: links.iter().filter(held).count(),
         }
     }
 
@@ -369,11 +373,8 @@ impl Host {
     pub fn state(&self) -> State {
         let files =
             "find /run /etc/bpfkit /sys/fs/bpf -mindepth 1 ! -path '/run/etc*' ! -path '*/lock' 2>/dev/null | sort";
-        State {
-            footprint: self.footprint(),
-            files: self.run(files).stdout,
-            attached: self.run("bpftool net; ip addr show eth0 | grep xdp").stdout,
-        }
+        let attached = "bpftool net; ip addr show eth0 | grep xdp";
+        State { footprint: self.footprint(), others: self.run(&format!("{files}; {attached}")).stdout }
     }
 }
 

@@ -73,8 +73,7 @@ pub const TRIALS: [Trial; 7] = [
     refusal::WITHOUT_BTF,
 ];
 
-/// [`order::FOLLOWS_ITS_MANIFEST`], for tests that hold it alone.
-pub const FOLLOWS_ITS_MANIFEST: Trial = order::FOLLOWS_ITS_MANIFEST;
+pub use self::{order::FOLLOWS_ITS_MANIFEST, refusal::PEER};
 
 /// Each trial at each of its places, in the table's order.
 pub fn all() -> impl Iterator<Item = (Trial, Place)> {

@@ -4,7 +4,7 @@ use super::{Place, Stage, Stop, Trial, version};
 use crate::{host::wait_until, kit::Version, set::Hop};
 
 /// A chain that is put up, changed in every way, and taken off.
-pub(super) const FOLLOWS_ITS_MANIFEST: Trial =
+pub const FOLLOWS_ITS_MANIFEST: Trial =
     Trial { name: "runs in order, follows its manifest, leaves nothing behind", at: |_| true, versions, run };
 
 fn versions(place: &Place) -> Vec<Version> {
