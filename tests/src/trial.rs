@@ -120,7 +120,9 @@ impl Stage<'_> {
         if said.code == Some(0) {
             return Ok(());
         }
-        let refused = refusal_of(&said.exits(1));
+        // Refused by the plan, or by the kernel at the hook and put back.
+        assert!(matches!(said.code, Some(1 | 5)), "{said:?}");
+        let refused = refusal_of(&said);
         self.forget_the_lock();
         assert_eq!(self.host.state(), before, "refused ({refused:?}), and the host isn't as it was");
         Err(refused)

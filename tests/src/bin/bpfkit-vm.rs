@@ -122,7 +122,12 @@ fn run(binaries: &Path, only: &str, names: &[&str]) -> io::Result<bool> {
                     say(&format!("{:>7} ms  {}: {}: {}", one.milliseconds, one.place, one.trial, spelt(&one.outcome)));
                     well &= !matches!(one.outcome, Outcome::Failed(_));
                 }
-                table.add(&kernel.name, &kernel.version, &report);
+                table.add(&kernel.name, &kernel.version, &report, |[place, engine, trial]| {
+                    let is = |(it, at): (trial::Trial, trial::Place)| {
+                        (at.name, at.engine, it.name) == (place.as_str(), engine.as_str(), trial.as_str())
+                    };
+                    trial::all().position(is).unwrap_or(usize::MAX)
+                });
             }
             Err(lost) => {
                 say(&format!("{}: {lost}", kernel.name));

@@ -2,11 +2,13 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     fs::{self, File},
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
     time::Instant,
 };
 
@@ -46,18 +48,30 @@ pub fn main() -> io::Result<()> {
 
     let mut report = File::options().write(true).open(REPORT)?;
     report.write_all(serial::begin(nonce, &uname().release().to_string_lossy()).as_bytes())?;
-    let mut count = 0;
-    for (number, (trial, place)) in trial::all().enumerate() {
-        if !place.name.contains(only) && !trial.name.contains(only) {
-            continue;
+    keep_words();
+    let asked_for =
+        |(_, (trial, place)): &(usize, (Trial, Place))| place.name.contains(only) || trial.name.contains(only);
+    let trials: Vec<_> = trial::all().enumerate().filter(asked_for).collect();
+    let next = Mutex::new(trials.iter());
+    let (send, judged) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            let (next, send) = (&next, send.clone());
+            scope.spawn(move || {
+                let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some((number, (trial, place))) = take() {
+                    let _ = send.send(judge(*number, trial, place));
+                }
+            });
         }
-        say(&format!("{}: {}", place.name, trial.name));
-        let one = judge(number, &trial, &place);
-        say(&format!("{}: {}: {:?} ({} ms)", place.name, trial.name, one.outcome, one.milliseconds));
-        report.write_all(serial::judged(nonce, &one).as_bytes())?;
-        count += 1;
-    }
-    report.write_all(serial::end(nonce, count).as_bytes())?;
+        drop(send);
+        for one in judged {
+            say(&format!("{}: {}: {:?} ({} ms)", one.place, one.trial, one.outcome, one.milliseconds));
+            report.write_all(serial::judged(nonce, &one).as_bytes())?;
+        }
+        io::Result::Ok(())
+    })?;
+    report.write_all(serial::end(nonce, trials.len()).as_bytes())?;
     report.flush()?;
     rustix::termios::tcdrain(&report)?;
     Ok(reboot(RebootCommand::PowerOff)?)
@@ -110,18 +124,22 @@ fn judge(number: usize, trial: &Trial, place: &Place) -> Judged {
     }
 }
 
+thread_local! {
+    /// Where this thread's last panic was.
+    static AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From here on a panic prints nothing and is kept for [`caught`].
+fn keep_words() {
+    std::panic::set_hook(Box::new(|panic| {
+        AT.set(panic.location().map(ToString::to_string).unwrap_or_default());
+    }));
+}
+
 /// Runs `trial`; where an assertion fails, its place and its words.
 fn caught(trial: impl FnOnce() -> Result<(), Stop>) -> Result<Result<(), Stop>, String> {
-    static AT: Mutex<String> = Mutex::new(String::new());
-    std::panic::set_hook(Box::new(|panic| {
-        let at = panic.location().map(ToString::to_string).unwrap_or_default();
-        *AT.lock().unwrap_or_else(PoisonError::into_inner) = at;
-    }));
-    let ended = catch_unwind(AssertUnwindSafe(trial));
-    drop(std::panic::take_hook());
-    ended.map_err(|panic| {
-        let at = AT.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut words = format!("{at}: {}", words(panic.as_ref()));
+    catch_unwind(AssertUnwindSafe(trial)).map_err(|panic| {
+        let mut words = format!("{}: {}", AT.take(), words(panic.as_ref()));
         words.truncate(words.floor_char_boundary(4000));
         words
     })
@@ -142,6 +160,7 @@ mod tests {
 
     #[test]
     fn what_an_assertion_says_is_kept_with_its_place() {
+        keep_words();
         let said = caught(|| {
             assert_eq!(1, 2, "sums");
             Ok(())
@@ -149,5 +168,6 @@ mod tests {
         let said = said.unwrap_err();
         assert!(said.contains("guest.rs:") && said.contains("sums"), "{said}");
         assert_eq!(caught(|| Ok(())), Ok(Ok(())));
+        drop(std::panic::take_hook());
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use super::serial::{Outcome, Report};
 
 /// A row: place, engine, trial.
-type Row = [String; 3];
+pub type Row = [String; 3];
 
 /// What was found on some kernels.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -42,13 +42,13 @@ KERNELS=\"6.1 newest\"` does that for some of them. How each promise is tried is
 
 impl Table {
     /// Adds a kernel's column.
-    pub fn add(&mut self, name: &str, version: &str, report: &Report) {
+    ///
+    /// Trials are held side by side and end in any order; `order` says where each stands.
+    pub fn add(&mut self, name: &str, version: &str, report: &Report, order: impl Fn(&Row) -> usize) {
         self.kernels.push([name.to_owned(), version.to_owned(), report.release.clone()]);
         for one in &report.judged {
             let row = [one.place.clone(), one.engine.clone(), one.trial.clone()];
-            if !self.rows.contains(&row) {
-                self.rows.push(row.clone());
-            }
+            self.rows.push(row.clone());
             let (cell, reason) = match &one.outcome {
                 Outcome::Pass => ("pass".to_owned(), None),
                 Outcome::Refused { code, reason } => (format!("refused {code}"), Some(format!("`{code}`: {reason}"))),
@@ -60,6 +60,8 @@ impl Table {
             }
             self.cells.insert((row, name.to_owned()), cell);
         }
+        self.rows.sort_by_key(&order);
+        self.rows.dedup();
     }
 
     /// The page.
@@ -113,7 +115,7 @@ impl Table {
         let Some(head) = lines.next() else { return table };
         let names: Vec<&str> = head.split(" | ").skip(3).collect();
         table.kernels = names.iter().map(|name| [(*name).to_owned(), String::new(), String::new()]).collect();
-        for line in lines {
+        for line in lines.filter(|line| !line.starts_with("---")) {
             let words: Vec<&str> = line.split(" | ").collect();
             let [place, engine, trial, cells @ ..] = words.as_slice() else { continue };
             let row = [place, engine, trial].map(|word| (*word).to_owned());
@@ -167,7 +169,11 @@ mod tests {
             outcome,
             milliseconds: 1,
         };
-        Report { release: "6.1.0-56".to_owned(), judged: vec![one("order", Outcome::Pass), one("drift", second)] }
+        Report { release: "6.1.0-56".to_owned(), judged: vec![one("drift", second), one("order", Outcome::Pass)] }
+    }
+
+    fn order(row: &Row) -> usize {
+        usize::from(row[2] == "drift")
     }
 
     fn refused() -> Outcome {
@@ -176,8 +182,8 @@ mod tests {
 
     fn table(old: Outcome, new: Outcome) -> Table {
         let mut table = Table::default();
-        table.add("6.1", "6.1.192-2", &report(old));
-        table.add("newest", "7.3.4-1", &report(new));
+        table.add("6.1", "6.1.192-2", &report(old), order);
+        table.add("newest", "7.3.4-1", &report(new), order);
         table
     }
 
@@ -185,7 +191,9 @@ mod tests {
     fn a_page_that_is_read_back_says_the_same() {
         let table = table(refused(), Outcome::Pass);
         assert_eq!(table.differences(&Table::read(&table.page())), Vec::<String>::new());
-        assert!(table.page().contains("| tc/ingress | fused | drift | refused A102 | pass |"), "{}", table.page());
+        let rows =
+            "| tc/ingress | fused | order | pass | pass |\n| tc/ingress | fused | drift | refused A102 | pass |\n";
+        assert!(table.page().contains(rows), "{}", table.page());
         assert!(table.page().contains("| tc/ingress | fused | refused A102 | pass |"), "{}", table.page());
         assert!(table.page().contains("* tc/ingress on 6.1: `A102`: no tcx"), "{}", table.page());
     }
@@ -208,8 +216,8 @@ mod tests {
         let known = Table::read(&table(Outcome::Pass, Outcome::Pass).page());
         let mut fewer = Table::default();
         let mut short = report(Outcome::Pass);
-        short.judged.pop();
-        fewer.add("6.1", "6.1.192-2", &short);
+        short.judged.remove(0);
+        fewer.add("6.1", "6.1.192-2", &short, order);
         assert_eq!(fewer.differences(&known), ["tc/ingress (fused), drift, on 6.1: was pass, is -"]);
     }
 
@@ -217,7 +225,7 @@ mod tests {
     fn kernels_that_werent_booted_are_not_compared_and_versions_dont_count() {
         let known = Table::read(&table(refused(), Outcome::Pass).page());
         let mut one = Table::default();
-        one.add("newest", "7.4.1-1", &report(Outcome::Pass));
+        one.add("newest", "7.4.1-1", &report(Outcome::Pass), order);
         assert_eq!(one.differences(&known), Vec::<String>::new());
     }
 }
