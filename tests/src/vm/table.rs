@@ -16,14 +16,14 @@ pub type Row = [String; 3];
 /// What was found on some kernels.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Table {
-    /// The kernels, in the order of the columns: name, and what exactly it was.
+    /// The kernels: name, package, `uname -r`.
     kernels: Vec<[String; 3]>,
     /// The rows, in the order of the trials.
     rows: Vec<Row>,
     /// By row and kernel.
     cells: BTreeMap<(Row, String), String>,
-    /// Reasons: which kernels gave it where, by what was said.
-    reasons: BTreeMap<String, BTreeSet<(String, String)>>,
+    /// Place, kernel, and what was said there instead of a pass.
+    reasons: BTreeSet<[String; 3]>,
 }
 
 const HEAD: &str = "\
@@ -35,8 +35,12 @@ then, by
 
     REGENERATE=1 make test-vm
 
-and without `REGENERATE=1` compared with what is written here: a cell that says otherwise fails. `make test-vm
-KERNELS=\"6.1 newest\"` does that for some of them. How each promise is tried is in `tests/src/trial`.
+and without `REGENERATE=1` compared with what is written here: a cell that says otherwise fails.
+`make test-vm KERNELS=\"6.1 newest\"` does either for some of them. How each promise is tried is in `tests/src/trial`.
+
+A `refused` is an error with that code (`bpfkit explain` has the long form), after which the host was what it was
+before; a `skip` says what the kernel lacks that the trial, not bpfkit, needs. An emulated CPU measures nothing, so there
+are no figures here.
 
 ";
 
@@ -45,84 +49,87 @@ impl Table {
     ///
     /// Trials are held side by side and end in any order; `order` says where each stands.
     pub fn add(&mut self, name: &str, version: &str, report: &Report, order: impl Fn(&Row) -> usize) {
-        self.kernels.push([name.to_owned(), version.to_owned(), report.release.clone()]);
+        self.kernels.push([name, version, &report.release].map(str::to_owned));
         for one in &report.judged {
-            let row = [one.place.clone(), one.engine.clone(), one.trial.clone()];
-            self.rows.push(row.clone());
+            let row = [&one.place, &one.engine, &one.trial].map(String::clone);
             let (cell, reason) = match &one.outcome {
                 Outcome::Pass => ("pass".to_owned(), None),
-                Outcome::Refused { code, reason } => (format!("refused {code}"), Some(format!("`{code}`: {reason}"))),
+                Outcome::Refused { code, reason } => (format!("refused {code}"), Some(format!("{code}: {reason}"))),
                 Outcome::Skipped(why) => ("skip".to_owned(), Some(format!("skip: {why}"))),
                 Outcome::Failed(_) => ("FAILS".to_owned(), None),
             };
             if let Some(reason) = reason {
-                self.reasons.entry(reason).or_default().insert((one.place.clone(), name.to_owned()));
+                let in_a_cell = reason.replace(['\n', '|'], " ");
+                self.reasons.insert([one.place.clone(), name.to_owned(), in_a_cell]);
             }
-            self.cells.insert((row, name.to_owned()), cell);
+            self.cells.insert((row.clone(), name.to_owned()), cell);
+            self.rows.push(row);
         }
-        self.rows.sort_by_key(&order);
+        self.rows.sort_by_key(order);
         self.rows.dedup();
+    }
+
+    /// Takes the columns of kernels that aren't here from `known`, for trials that are still held.
+    pub fn keep(&mut self, known: Self) {
+        let here: Vec<String> = self.kernels.iter().map(|[name, ..]| name.clone()).collect();
+        self.kernels.extend(known.kernels.into_iter().filter(|[name, ..]| !here.contains(name)));
+        self.reasons.extend(known.reasons.into_iter().filter(|[_, kernel, _]| !here.contains(kernel)));
+        let kept = |(row, kernel): &(Row, String)| !here.contains(kernel) && self.rows.contains(row);
+        self.cells.extend(known.cells.into_iter().filter(|(at, _)| kept(at)).collect::<Vec<_>>());
+        // By series; a name that is none is the newest.
+        self.kernels.sort_by_key(|[name, ..]| {
+            let series = name.split('.').map(|part| part.parse().unwrap_or(u32::MAX)).collect::<Vec<_>>();
+            (series, name.clone())
+        });
     }
 
     /// The page.
     pub fn page(&self) -> String {
         let mut page = HEAD.to_owned();
-        let _ = writeln!(page, "| kernel | package | `uname -r` |\n| --- | --- | --- |");
-        for [name, version, release] in &self.kernels {
-            let _ = writeln!(page, "| {name} | {version} | {release} |");
+        let _ = writeln!(page, "## {}\n\n| kernel | package | `uname -r` |\n| --- | --- | --- |", Part::KERNELS);
+        for kernel in &self.kernels {
+            let _ = writeln!(page, "| {} |", kernel.join(" | "));
         }
         let names: Vec<&str> = self.kernels.iter().map(|[name, ..]| name.as_str()).collect();
-        let rule = "| --- ".repeat(names.len());
-        let _ =
-            writeln!(page, "\n## Hooks and engines\n\n| hook | engine | {} |\n| --- | --- {rule}|", names.join(" | "));
-        let mut places: Vec<[&String; 2]> = Vec::new();
-        for [place, engine, _] in &self.rows {
-            if !places.contains(&[place, engine]) {
-                places.push([place, engine]);
-            }
-        }
+        let (head, rule) = (names.join(" | "), "| --- ".repeat(names.len()));
+        let _ = writeln!(page, "\n## Hooks and engines\n\n| hook | engine | {head} |\n| --- | --- {rule}|");
+        let mut places: Vec<[&String; 2]> = self.rows.iter().map(|[place, engine, _]| [place, engine]).collect();
+        places.dedup();
         for [place, engine] in places {
-            let cells: Vec<String> = names.iter().map(|name| self.summary(place, engine, name)).collect();
+            let cells: Vec<&str> = names.iter().map(|name| self.summary(place, engine, name)).collect();
             let _ = writeln!(page, "| {place} | {engine} | {} |", cells.join(" | "));
         }
-        let _ = writeln!(page, "\n## Each promise\n\n| hook | engine | what is tried | {} |", names.join(" | "));
+        let _ = writeln!(page, "\n## {}\n\n| hook | engine | what is tried | {head} |", Part::PROMISES);
         let _ = writeln!(page, "| --- | --- | --- {rule}|");
         for row in &self.rows {
             let cells: Vec<&str> = names.iter().map(|name| self.cell(row, name)).collect();
-            let [place, engine, trial] = row;
-            let _ = writeln!(page, "| {place} | {engine} | {trial} | {} |", cells.join(" | "));
+            let _ = writeln!(page, "| {} | {} |", row.join(" | "), cells.join(" | "));
         }
         if !self.reasons.is_empty() {
-            let _ = writeln!(page, "\n## Why not\n");
+            let _ = writeln!(page, "\n## {}\n\n| hook | kernel | reason |\n| --- | --- | --- |", Part::REASONS);
         }
-        for (reason, where_) in &self.reasons {
-            let mut by_place: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-            for (place, kernel) in where_ {
-                by_place.entry(place).or_default().push(kernel);
-            }
-            let places: Vec<String> =
-                by_place.iter().map(|(place, on)| format!("{place} on {}", on.join(", "))).collect();
-            let _ = writeln!(page, "* {}: {}", places.join("; "), reason.replace('\n', " "));
+        for reason in &self.reasons {
+            let _ = writeln!(page, "| {} |", reason.join(" | "));
         }
         page
     }
 
-    /// Reads the cells of a page back.
+    /// Reads a page back.
     pub fn read(page: &str) -> Self {
-        let mut table = Self::default();
-        let promises = page.split("## Each promise").nth(1).unwrap_or_default();
-        let mut lines = promises.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-        let Some(head) = lines.next() else { return table };
-        let names: Vec<&str> = head.split(" | ").skip(3).collect();
-        table.kernels = names.iter().map(|name| [(*name).to_owned(), String::new(), String::new()]).collect();
-        for line in lines.filter(|line| !line.starts_with("---")) {
-            let words: Vec<&str> = line.split(" | ").collect();
-            let [place, engine, trial, cells @ ..] = words.as_slice() else { continue };
-            let row = [place, engine, trial].map(|word| (*word).to_owned());
-            for (name, cell) in names.iter().zip(cells) {
+        let (_, kernels) = Part::read(page, Part::KERNELS);
+        let (head, promises) = Part::read(page, Part::PROMISES);
+        let (_, reasons) = Part::read(page, Part::REASONS);
+        let triple = |words: &Vec<&str>| <[&str; 3]>::try_from(words.get(..3)?).ok().map(|it| it.map(str::to_owned));
+        let mut table = Self {
+            kernels: kernels.iter().filter_map(triple).collect(),
+            rows: promises.iter().filter_map(triple).collect(),
+            cells: BTreeMap::new(),
+            reasons: reasons.iter().filter_map(triple).collect(),
+        };
+        for (row, words) in table.rows.iter().zip(&promises) {
+            for (name, cell) in head.iter().zip(words).skip(3) {
                 table.cells.insert((row.clone(), (*name).to_owned()), (*cell).to_owned());
             }
-            table.rows.push(row);
         }
         table
     }
@@ -132,10 +139,11 @@ impl Table {
         let mut found = Vec::new();
         let rows = self.rows.iter().chain(known.rows.iter().filter(|row| !self.rows.contains(row)));
         for row in rows {
+            let [place, engine, trial] = row;
             for [name, ..] in &self.kernels {
                 let (was, is) = (known.cell(row, name), self.cell(row, name));
                 if was != is {
-                    found.push(format!("{} ({}), {}, on {name}: was {was}, is {is}", row[0], row[1], row[2]));
+                    found.push(format!("{place} ({engine}), {trial}, on {name}: was {was}, is {is}"));
                 }
             }
         }
@@ -147,12 +155,29 @@ impl Table {
     }
 
     /// `pass` where something passes and nothing is refused; the first refusal otherwise.
-    fn summary(&self, place: &str, engine: &str, kernel: &str) -> String {
-        let rows = self.rows.iter().filter(|row| row[0] == place && row[1] == engine);
+    fn summary(&self, place: &str, engine: &str, kernel: &str) -> &str {
+        let rows = self.rows.iter().filter(|[at, by, _]| at == place && by == engine);
         let cells: Vec<&str> =
             rows.map(|row| self.cell(row, kernel)).filter(|cell| *cell != "-" && *cell != "skip").collect();
-        let worst = cells.iter().find(|cell| **cell != "pass").or(cells.first());
-        worst.map_or("-", |cell| cell).to_owned()
+        cells.iter().find(|cell| **cell != "pass").or(cells.first()).map_or("-", |cell| cell)
+    }
+}
+
+/// The parts of a page that are read back, each a table under its heading.
+struct Part;
+
+impl Part {
+    const KERNELS: &str = "Kernels";
+    const PROMISES: &str = "Each promise";
+    const REASONS: &str = "Why not";
+
+    /// A table's head and its rows, as words.
+    fn read<'a>(page: &'a str, heading: &str) -> (Vec<&'a str>, Vec<Vec<&'a str>>) {
+        let below = page.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_default();
+        let below = below.split("\n## ").next().unwrap_or_default();
+        let lines = below.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        let mut lines = lines.filter(|line| !line.starts_with("---")).map(|line| line.split(" | ").collect());
+        (lines.next().unwrap_or_default(), lines.collect())
     }
 }
 
@@ -190,12 +215,12 @@ mod tests {
     #[test]
     fn a_page_that_is_read_back_says_the_same() {
         let table = table(refused(), Outcome::Pass);
-        assert_eq!(table.differences(&Table::read(&table.page())), Vec::<String>::new());
+        assert_eq!(Table::read(&table.page()), table);
         let rows =
             "| tc/ingress | fused | order | pass | pass |\n| tc/ingress | fused | drift | refused A102 | pass |\n";
         assert!(table.page().contains(rows), "{}", table.page());
         assert!(table.page().contains("| tc/ingress | fused | refused A102 | pass |"), "{}", table.page());
-        assert!(table.page().contains("* tc/ingress on 6.1: `A102`: no tcx"), "{}", table.page());
+        assert!(table.page().contains("| tc/ingress | 6.1 | A102: no tcx |"), "{}", table.page());
     }
 
     #[test]
@@ -227,5 +252,29 @@ mod tests {
         let mut one = Table::default();
         one.add("newest", "7.4.1-1", &report(Outcome::Pass), order);
         assert_eq!(one.differences(&known), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_kernel_that_is_tried_again_changes_its_own_column_alone() {
+        let known = table(refused(), Outcome::Pass);
+        let mut again = Table::default();
+        again.add("6.1", "6.1.200-1", &report(Outcome::Pass), order);
+        again.keep(Table::read(&known.page()));
+        let mut wanted = table(Outcome::Pass, Outcome::Pass);
+        wanted.kernels[0][1] = "6.1.200-1".to_owned();
+        assert_eq!(again, wanted);
+        let mut newest = Table::default();
+        newest.add("newest", "7.3.4-1", &report(Outcome::Pass), order);
+        newest.keep(known.clone());
+        assert_eq!(newest, known, "in the order of the series");
+    }
+
+    #[test]
+    fn a_page_that_was_cut_or_is_none_reads_as_a_table() {
+        let page = table(refused(), Outcome::Pass).page();
+        for end in 0..page.len() {
+            let _ = Table::read(&page[..end]);
+        }
+        assert_eq!(Table::read(""), Table::default());
     }
 }
