@@ -120,7 +120,12 @@ pub struct Limits {
 /// Boots `kernel` with the initramfs `base`, and waits for its report. Files go to `folder`.
 pub fn boot(kernel: &Kernel, base: &[u8], only: &str, folder: &Path, limits: Limits) -> Result<Report, Lost> {
     let started = start(kernel, base, only, folder);
-    let (mut machine, nonce) = started.map_err(Lost::NotStarted)?;
+    let (machine, nonce) = started.map_err(Lost::NotStarted)?;
+    watch(machine, &nonce, folder, limits)
+}
+
+/// Waits for a machine's end, as long as its lines in `folder` grow; then reads its report.
+fn watch(mut machine: Machine, nonce: &str, folder: &Path, limits: Limits) -> Result<Report, Lost> {
     let (console, report) = (folder.join("console.log"), folder.join("report.log"));
     let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let (began, mut heard, mut sizes) = (Instant::now(), Instant::now(), (0, 0));
@@ -146,7 +151,7 @@ pub fn boot(kernel: &Kernel, base: &[u8], only: &str, folder: &Path, limits: Lim
     if !ended {
         return Err(Lost::Stuck(began.elapsed(), tail(&console)));
     }
-    serial::read(&String::from_utf8_lossy(&head_of(&report)), &nonce).map_err(|torn| Lost::Torn(torn, tail(&console)))
+    serial::read(&String::from_utf8_lossy(&head_of(&report)), nonce).map_err(|torn| Lost::Torn(torn, tail(&console)))
 }
 
 /// What a machine wrote, up to more than any that works writes.
@@ -216,4 +221,50 @@ fn nonce() -> io::Result<String> {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of a machine that is this line of shell, in a folder with its two lines.
+    fn watched(script: &str) -> (Result<Report, Lost>, Duration) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        let machine = Machine(shell.arg("-c").arg(script).current_dir(folder.path()).spawn().unwrap());
+        let began = Instant::now();
+        let limits = Limits { whole: Duration::from_secs(20), silence: Duration::from_secs(2) };
+        (watch(machine, "n1", folder.path(), limits), began.elapsed())
+    }
+
+    #[test]
+    fn a_machine_that_reports_to_its_end_is_believed() {
+        let lines = format!("{}{}", serial::begin("n1", "6.1"), serial::end("n1", 0));
+        let (report, _) = watched(&format!("printf '%s\\n' '{lines}' >report.log"));
+        assert_eq!(report.unwrap().release, "6.1");
+    }
+
+    #[test]
+    fn a_machine_whose_kernel_panics_shows_the_end_of_its_console() {
+        let (report, _) = watched("echo Kernel panic >console.log");
+        let text = report.unwrap_err().to_string();
+        assert!(text.contains("never reported") && text.contains("Kernel panic"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_that_says_nothing_any_more_is_stopped() {
+        let (report, took) = watched("echo booting >console.log; exec sleep 60");
+        let text = report.unwrap_err().to_string();
+        assert!(text.contains("stopped after") && text.contains("booting"), "{text}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+
+    #[test]
+    fn a_machine_that_lives_on_is_not_cut_off() {
+        let lines = format!("{}{}", serial::begin("n1", "6.1"), serial::end("n1", 0));
+        let living = "for i in 1 2 3 4 5 6; do echo . >>console.log; sleep 0.5; done";
+        let (report, took) = watched(&format!("{living}; printf '%s\\n' '{lines}' >report.log"));
+        assert!(report.is_ok(), "{report:?}");
+        assert!(took > Duration::from_secs(2));
+    }
 }
