@@ -14,12 +14,14 @@
 //! | [`observe`] | the host → [`LiveState`] |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
+//! | [`memlock`] | room for maps on kernels that count them as locked memory |
 
 mod bpffs;
 mod data_map;
 pub mod error;
 mod load;
 pub mod lock;
+mod memlock;
 mod netlink;
 mod netns;
 mod observe;
@@ -93,7 +95,9 @@ impl LinuxKernel {
 
     /// Takes the right to change this host, or says who has it. For `apply`, `rollback` and `remove`; readers need none.
     pub fn lock(&self) -> Result<HostLock, KernelError> {
-        HostLock::take(&self.places.run)
+        let lock = HostLock::take(&self.places.run)?;
+        memlock::lift();
+        Ok(lock)
     }
 
     /// Removes the directories of the set in which nothing is pinned. For the end of a removal: an empty

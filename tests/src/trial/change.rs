@@ -72,13 +72,17 @@ fn drift(stage: &Stage<'_>) -> Result<(), Stop> {
     let host = stage.host;
     stage.first("only")?;
     let clean = host.footprint();
-    // As anybody with root can: off the hook, with the pin left; then the pin alone.
+    // As anybody with root can: off the hook, with the pin left; then the pin alone. Where there is no link, the
+    // chain is a filter, and what goes is the filter and then its qdisc.
+    let direction = stage.place.hook.trim_start_matches("tc/");
+    let filter = |link: &str, filter: &str| format!("if ls $pins/links/* >/dev/null 2>&1; then {link}; else {filter}; fi");
+    let detach = "bpftool link detach id $(bpftool -j link show pinned $pins/links/* | jq .id)";
     for damage in [
-        "bpftool link detach id $(bpftool -j link show pinned $pins/links/* | jq .id)",
-        "rm $pins/links/*",
-        "rm -r $pins/programs",
+        filter(detach, &format!("tc filter del dev eth0 {direction} pref 1")),
+        filter("rm $pins/links/*", "tc qdisc del dev eth0 clsact"),
+        "rm -r $pins/programs".to_owned(),
     ] {
-        host.run(damage).exits(0);
+        host.run(&damage).exits(0);
         host.run("bpfkit status $set").exits(3);
         stage.apply("only");
         host.run("bpfkit status $set").exits(0);
