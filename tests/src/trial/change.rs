@@ -75,7 +75,8 @@ fn drift(stage: &Stage<'_>) -> Result<(), Stop> {
     // As anybody with root can: off the hook, with the pin left; then the pin alone. Where there is no link, the
     // chain is a filter, and what goes is the filter and then its qdisc.
     let direction = stage.place.hook.trim_start_matches("tc/");
-    let filter = |link: &str, filter: &str| format!("if ls $pins/links/* >/dev/null 2>&1; then {link}; else {filter}; fi");
+    let filter =
+        |link: &str, filter: &str| format!("if ls $pins/links/* >/dev/null 2>&1; then {link}; else {filter}; fi");
     let detach = "bpftool link detach id $(bpftool -j link show pinned $pins/links/* | jq .id)";
     for damage in [
         filter(detach, &format!("tc filter del dev eth0 {direction} pref 1")),
