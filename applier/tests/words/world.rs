@@ -7,6 +7,7 @@
 //! | `guard#3` | its third set of globals |
 //! | `guard[drop pass]` | goes on after these verdicts |
 //! | `xdp:generic eth0` | mode |
+//! | `tc/ingress:clsact eth0` | attached as a filter |
 //! | `tc/ingress!refuse eth0` | what about strangers |
 //! | `eth0^/run/netns/a` | in that namespace |
 
@@ -23,7 +24,7 @@ use bpfkit_applier::{
 use bpfkit_schemas::{
     chain::{Chain, HostText, Link, SharedMap},
     diagnostic::{Diagnose, Span},
-    hook::{Foreign, Hook, Mode},
+    hook::{Attach, Foreign, Hook, Mode},
     names::{Digest, ProgramName, SetName},
     object::MapDescriptor,
 };
@@ -145,6 +146,7 @@ impl World {
             interfaces: interfaces.split_whitespace().map(|name| HostText(name.to_owned())).collect(),
             netns: netns.map(|path| HostText(path.to_owned())),
             mode: if mode == Some("generic") { Mode::Generic } else { Mode::Native },
+            attach: (mode == Some("clsact")).then_some(Attach::Clsact),
             foreign: if foreign == Some("refuse") { Foreign::Refuse } else { Foreign::default_for(hook) },
             programs: links.collect(),
             at: Span::default(),

@@ -222,6 +222,12 @@ like `.data.a.b` that can't be told from `.data.a_b`, would be taken for the oth
 as variables, or thrown away as left over.
 
 Rename the map or the section: no `_data` or `_bss` at the front, and no further dot in a section's name.";
+    NO_TCX = "A312", Failed, "this kernel has no tcx",
+"The chain says `attach: tcx`, and the kernel answers that it has no such hook: tcx came with Linux 6.6, and a kernel can be built
+without it. bpfkit asks the kernel and compares no versions.
+
+Say `attach: clsact`, which hangs the chain on a filter of the `clsact` qdisc, or leave `attach` out: then tcx is taken where it
+is, and clsact elsewhere.";
     XDP_TAKEN = "A320", Failed, "somebody else's program holds the hook",
 "XDP runs one program per interface, and somebody else's is attached. Replacing it would take down whatever it does,
 so bpfkit never does that: the message names the program and what is known of its owner.
@@ -257,6 +263,13 @@ contents may go, `bpfkit remove NAME` and apply again.";
 "tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
 
 Detach some of them with the tools that attached them; `bpftool net show` lists them.";
+    FILTER_BLOCKED = "A326", Failed, "a filter of ours can't be the first at the hook",
+"With `attach: clsact` a chain is a `cls_bpf` filter of priority 1, so that it runs before the filters of others. All filters of
+one priority are of one kind and one protocol, and somebody's filter of another kind has this one; or the interface has the old
+`ingress` qdisc, in whose place `clsact` would have to be for `tc/egress`. bpfkit takes nothing away from others.
+
+Give the other filter another priority (`tc filter show dev IF ingress` lists them), or say `attach: tcx`: that hook runs
+before all filters.";
     OBJECT_MISDESCRIBED = "A330", Failed, "an object is not what its bundle says it is",
 "A set bundle's config describes each object: its digest, programs, maps, globals and license. The object
 that is to be loaded is read again and held to that. They differ, so nobody can say what was reviewed and
