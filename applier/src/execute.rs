@@ -20,10 +20,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfkit_schemas::{
-    diagnostic::Diagnose,
-    hook::Hook,
-};
+use bpfkit_schemas::{diagnostic::Diagnose, hook::Hook};
 
 use crate::{
     live::{By, Hold, Interface, Litter, MapId, MapKey, MapShape, ProgramId, Record, Revision},

@@ -73,9 +73,8 @@ impl FilterId {
     /// Tools count handles from 1, and the kernel gives out the lowest that is free.
     pub fn first_of(set: &SetName) -> Self {
         // FNV-1a: the number must be the same on every host and for ever.
-        let hash = set.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash =
+            set.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         Self { priority: Self::PRIORITY, handle: 0x6200_0000 | (hash >> 8) }
     }
 

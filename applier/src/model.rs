@@ -103,8 +103,9 @@ enum Occupant {
 impl Occupant {
     fn filter(&self) -> Option<FilterId> {
         match self {
-            Self::Ours(Hold::Filter(filter))
-            | Self::Other(OtherProgram { held_by: HeldBy::Filter(filter), .. }) => Some(*filter),
+            Self::Ours(Hold::Filter(filter)) | Self::Other(OtherProgram { held_by: HeldBy::Filter(filter), .. }) => {
+                Some(*filter)
+            }
             _ => None,
         }
     }
@@ -536,7 +537,10 @@ impl Kernel for Model {
         let at = self.hooks.entry(point).or_default();
         let (hold, place, mode) = match by {
             By::Link(_) if self.link_pins.contains_key(&point) => {
-                return Err(ModelError::Senseless(format!("a link is pinned for {hook} of {} already", interface.name)));
+                return Err(ModelError::Senseless(format!(
+                    "a link is pinned for {hook} of {} already",
+                    interface.name
+                )));
             }
             By::Link(mode) => {
                 let revised = expect.is_some_and(|expect| expect != Revision(at.changes + 1));

@@ -194,7 +194,11 @@ fn assert_is(world: &World, desired: &Desired) {
     let live = world.live(Some(desired));
     for (point, chain) in &desired.chains {
         let ours = live.points[point].ours.as_ref().expect("a wanted chain is there");
-        assert_eq!((&live.points[point].twin, ours.attach(point.hook)), (&None, chain.attach), "in the wanted way alone");
+        assert_eq!(
+            (&live.points[point].twin, ours.attach(point.hook)),
+            (&None, chain.attach),
+            "in the wanted way alone"
+        );
         assert_eq!((ours.attachment, ours.pin), (Attachment::Attached, Pin::Pinned));
         assert!(ours.record.read().unwrap().runs_like(&chain.record));
         for key in chain.record.map_keys() {

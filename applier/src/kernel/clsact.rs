@@ -175,7 +175,8 @@ pub(crate) fn filters(ifindex: u32, hook: Hook, qdisc: String) -> io::Result<Lis
 
 /// Makes `clsact` on an interface that has no qdisc for filters: `EEXIST` where it has.
 pub(crate) fn make_qdisc(ifindex: u32) -> io::Result<()> {
-    let mut message = Message::new(RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &head(ifindex, HANDLE, PARENT, 0));
+    let mut message =
+        Message::new(RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &head(ifindex, HANDLE, PARENT, 0));
     message.attribute(TCA_KIND, b"clsact\0");
     exchange(&message.finish(), |_, _| {})
 }
@@ -266,7 +267,8 @@ fn dump(kind: u16, ifindex: u32, parent: u32, mut each: impl FnMut(Head, String,
         if let (true, Some(ifindex), Some(handle), Some(parent), Some(info), Some(attributes)) =
             (answer == kind - 2, word(4), word(8), word(12), word(16), payload.get(TCMSG..))
         {
-            let name = NlasIterator::new(attributes).map_while(Result::ok).find(|attribute| attribute.kind() == TCA_KIND);
+            let name =
+                NlasIterator::new(attributes).map_while(Result::ok).find(|attribute| attribute.kind() == TCA_KIND);
             let name = name.map(|name| {
                 let name = name.value();
                 String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name)).into_owned()

@@ -179,8 +179,7 @@ impl Observer<'_> {
             None => self.unpinned(&attached, asked.is_some(), kept.as_ref().map(|kept| kept.id))?,
         };
         let filter = self.filter(&attached, asked.is_some(), kept.as_ref().map(|kept| kept.id))?;
-        let found: Vec<Ours> =
-            link.iter().map(|link| Ours::by_link(link, pinned.is_some())).chain(filter).collect();
+        let found: Vec<Ours> = link.iter().map(|link| Ours::by_link(link, pinned.is_some())).chain(filter).collect();
         let mut chains = Vec::new();
         for ours in &found {
             // Both pins or none: a record of another program there is a run's that was killed.
@@ -224,7 +223,8 @@ impl Observer<'_> {
             });
             // tcx runs before all filters (`sch_handle_ingress`, `sch_handle_egress`).
             let filters = place.filters.get(point).into_iter().flat_map(Listing::programs);
-            let filters = filters.map(|(filter, program)| Attached { program, link: None, filter: Some(filter), mode: None });
+            let filters =
+                filters.map(|(filter, program)| Attached { program, link: None, filter: Some(filter), mode: None });
             return links.chain(filters).collect();
         }
         let Some(interface) = place.interfaces.get(&point.index) else { return Vec::new() };
@@ -271,12 +271,7 @@ impl Observer<'_> {
     ///
     /// A filter has no pin of its own, so the record's stands for it, whichever chain's it is: a run may have been
     /// killed between moving that and changing the filter.
-    fn filter(
-        &mut self,
-        attached: &[Attached],
-        asked: bool,
-        kept: Option<u32>,
-    ) -> Result<Option<Ours>, KernelError> {
+    fn filter(&mut self, attached: &[Attached], asked: bool, kept: Option<u32>) -> Result<Option<Ours>, KernelError> {
         for one in attached {
             let Some(filter) = one.filter.filter(|filter| filter.priority == FilterId::PRIORITY) else { continue };
             let is_ours = |seen: &Seen| {

@@ -25,7 +25,9 @@ use super::{
 use crate::{
     execute::Kernel,
     fuse::{Entries, Linker},
-    live::{By, Hold, HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, Owner, ProgramId, Record, Revision},
+    live::{
+        By, Hold, HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, Owner, ProgramId, Record, Revision,
+    },
 };
 
 /// An open map.

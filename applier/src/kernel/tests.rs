@@ -256,7 +256,8 @@ fn a_stale_revision_is_refused() {
     let (first, second) = (wire.one(hook, Mode::Native, 0), wire.one(hook, Mode::Native, 0));
     let before = wire.seen(hook).revision.unwrap();
     wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &first, Some(before)).unwrap();
-    let error = wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &second, Some(before)).unwrap_err();
+    let error =
+        wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &second, Some(before)).unwrap_err();
     assert!(matches!(error, KernelError::Changed { .. }), "{error:?}");
     assert_ne!(wire.seen(hook).revision.unwrap(), Revision(before.0));
 }
@@ -375,7 +376,8 @@ fn a_foreign_program_is_named_and_left_alone() {
 
     let seen = wire.seen(Hook::Xdp);
     let mine = wire.one(Hook::Xdp, Mode::Native, 2);
-    let error = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &mine, None).unwrap_err();
+    let error =
+        wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &mine, None).unwrap_err();
     std::fs::remove_file(&pin).unwrap();
     assert_eq!((seen.others[0].name.as_str(), seen.others[0].mode), ("alien", Some(Mode::Generic)));
     assert_eq!(seen.others[0].owner, Owner::Foreign(Some(format!("pinned at {}", pin.display()))));

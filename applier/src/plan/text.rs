@@ -136,7 +136,11 @@ impl HookPlan {
             if has(|step| matches!(step, HookStep::Detach { .. })) {
                 return "move";
             }
-            if drops || self.because.iter().any(|because| matches!(because, Because::LinkGone | Because::FilterGone)) { "attach again" } else { "attach" }
+            if drops || self.because.iter().any(|because| matches!(because, Because::LinkGone | Because::FilterGone)) {
+                "attach again"
+            } else {
+                "attach"
+            }
         } else if has(|step| matches!(step, HookStep::Replace { .. })) {
             "replace"
         } else if has(|step| matches!(step, HookStep::Detach { .. })) {

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) glue: u32,
     pub(crate) kernel_btf: u8,
     pub(crate) grounds: Vec<String>,
+    /// How tc chains are attached where nothing is said.
+    pub(crate) attach: Attach,
 }
 
 pub(crate) const HERE: u64 = 1;
@@ -57,6 +59,7 @@ impl World {
             glue: 1,
             kernel_btf: 9,
             grounds: Vec::new(),
+            attach: Attach::Tcx,
         }
     }
 
@@ -93,7 +96,7 @@ impl World {
             facts.inode = interface.namespace.inode;
             facts.interfaces.insert(interface.index, interface.name.clone());
         }
-        Host { namespaces, processors: 4, ..Host::default() }
+        Host { namespaces, processors: 4, attach: self.attach, ..Host::default() }
     }
 
     pub(crate) fn want(&self, text: &str) -> Result<Desired, DesiredError> {
@@ -146,7 +149,11 @@ impl World {
             interfaces: interfaces.split_whitespace().map(|name| HostText(name.to_owned())).collect(),
             netns: netns.map(|path| HostText(path.to_owned())),
             mode: if mode == Some("generic") { Mode::Generic } else { Mode::Native },
-            attach: (mode == Some("clsact")).then_some(Attach::Clsact),
+            attach: match mode {
+                Some("clsact") => Some(Attach::Clsact),
+                Some("tcx") => Some(Attach::Tcx),
+                _ => None,
+            },
             foreign: if foreign == Some("refuse") { Foreign::Refuse } else { Foreign::default_for(hook) },
             programs: links.collect(),
             at: Span::default(),

@@ -22,7 +22,7 @@ Nothing that was done before it stays half done: hooks that were changed already
 If it happens again with the same manifest, please report it with the kernel's release (`uname -r`).";
     KERNEL_TOO_OLD = "A102", Failed, "this kernel can't do this",
 "The plan needs something that the running kernel doesn't offer. XDP links came with Linux 5.9, the
-record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx, which `tc/ingress` and `tc/egress` use, with 6.6.
+record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx with 6.6 (without it tc chains hang on `clsact`).
 bpfkit asks the kernel and never compares version numbers, since distributions carry features back and forth.
 
 Use a newer kernel, or a hook that this one has: `bpftool feature probe` lists what it can do.";
@@ -62,7 +62,7 @@ Remove the other program with the tool that put it there (`ip link set … xdp o
 `bpfkit remove` for another set), or take the interface out of the chain.";
     HOOK_CHANGED = "A109", Contended, "somebody changed this hook meanwhile",
 "Every change is made on condition that the hook is still as it was when the plan was made: the kernel compares the old
-program of a link and the revision of a tcx hook. It was not, so another tool, or another bpfkit, was there
+program of a link and the revision of a tcx hook, and bpfkit the filters of a clsact hook. It was not, so another tool, or another bpfkit, was there
 in between. Nothing of theirs was overwritten.
 
 Run the command again; it makes a new plan from what is live now. If it happens each time, two tools are fighting over the hook.";

@@ -15,8 +15,7 @@ use bpfkit_schemas::hook::Hook;
 use super::{LinuxProgram, open_netns};
 use crate::{
     kernel::{
-        LinuxKernel,
-        bpffs,
+        LinuxKernel, bpffs,
         clsact::{self, Change, Listing},
         error::{KernelError, Spot},
         netns::Netns,

@@ -138,13 +138,11 @@ impl ScriptHost for Linux<'_> {
     fn disturb(&mut self, disturbance: &Disturbance) -> Result<(), String> {
         let interface = self.stage.bench.interface();
         match disturbance {
-            Disturbance::DetachOurs { point } => {
-                match self.ours(point) {
-                    Some((Hold::Link(link), _)) => stranger::detach(link),
-                    Some((Hold::Filter(filter), _)) => stranger::remove_filter(&interface, point.hook, filter),
-                    None => {}
-                }
-            }
+            Disturbance::DetachOurs { point } => match self.ours(point) {
+                Some((Hold::Link(link), _)) => stranger::detach(link),
+                Some((Hold::Filter(filter), _)) => stranger::remove_filter(&interface, point.hook, filter),
+                None => {}
+            },
             Disturbance::UnpinOurs { point } => {
                 if std::fs::remove_file(self.link_pin(point)).is_ok() {
                     // The pin is the last that holds the link, also where somebody held it once.
@@ -278,9 +276,21 @@ fn the_model_does_what_linux_does() {
         assert_eq!(found, wanted, "seed {seed}, Linux on the left, the model on the right\n{script}");
         seen.push_str(&found);
     }
-    for word in
-        ["attach", "replace", "detach", "pin", "drop", "lost", "detached", "unpinned", "before", "refused", "PinGone", "by clsact", "on a qdisc"]
-    {
+    for word in [
+        "attach",
+        "replace",
+        "detach",
+        "pin",
+        "drop",
+        "lost",
+        "detached",
+        "unpinned",
+        "before",
+        "refused",
+        "PinGone",
+        "by clsact",
+        "on a qdisc",
+    ] {
         assert!(seen.contains(word), "no script came to `{word}`\n{seen}");
     }
 }
