@@ -79,6 +79,7 @@ impl FilterId {
     }
 
     /// The next handle of the same priority.
+    #[must_use]
     pub fn next(self) -> Self {
         Self { handle: self.handle.wrapping_add(1).max(1), ..self }
     }

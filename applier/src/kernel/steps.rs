@@ -187,7 +187,7 @@ impl Kernel for LinuxKernel {
                 return Ok(());
             }
             if let Some(point) = name.to_str().and_then(bpffs::read_point) {
-                self.sweep_qdisc(&point, &path)?;
+                filter::sweep_qdisc(&point, &path)?;
             }
         }
         self.directory.unpin(&path)
@@ -261,7 +261,7 @@ impl LinuxKernel {
         // The record first: one that stays alone says that somebody else removed the link.
         if !self.is_filters_record(interface, hook)? {
             let record = self.directory.record(&point);
-            self.sweep_qdisc(&point, &record)?;
+            filter::sweep_qdisc(&point, &record)?;
             self.directory.unpin(&record)?;
         }
         self.directory.unpin(&path)
@@ -273,7 +273,7 @@ impl LinuxKernel {
     /// finds. A link without its record would look complete for ever.
     fn pin_both(&self, point: &HookPoint, link: &Link, record: Option<&Map>) -> Result<(), KernelError> {
         // What is pinned may be the record of a filter that is gone, or that a killed run never came to.
-        self.sweep_qdisc(point, &self.directory.record(point))?;
+        filter::sweep_qdisc(point, &self.directory.record(point))?;
         let before = self.pin_record(point, record)?;
         self.directory.pin_link(link, &self.directory.link(point)).inspect_err(|_| self.unpin_record(point, before))
     }

@@ -46,7 +46,7 @@ impl LinuxKernel {
         let before = self.pin_record(&point, program.record.as_ref())?;
         netns.run(|| Ok(attach(interface.index, hook, filter, program, &found)))?.map_err(|source| {
             self.unpin_record(&point, before);
-            self.filter_refused(interface, hook, source)
+            refused(interface, hook, source)
         })
     }
 
@@ -118,22 +118,7 @@ impl LinuxKernel {
         if made == Some(QdiscBy::Set) {
             remove_qdisc(&netns, interface.index)?;
         }
-        match self.record_of_link(&point)? {
-            true => Ok(()),
-            false => self.directory.unpin(&self.directory.record(&point)),
-        }
-    }
-
-    /// Takes the qdisc away that a lost chain's record says was the set's, if nothing is on it.
-    pub(super) fn sweep_qdisc(&self, point: &HookPoint, record: &Path) -> Result<(), KernelError> {
-        let Some(Object::Map(map)) = bpffs::open(record)? else { return Ok(()) };
-        if observe::read_record(&map).is_none_or(|record| record.clsact != Some(QdiscBy::Set)) {
-            return Ok(());
-        }
-        match observe::namespace(point.namespace)? {
-            Some(netns) => remove_qdisc(&netns, point.index),
-            None => Ok(()),
-        }
+        if self.record_of_link(&point)? { Ok(()) } else { self.directory.unpin(&self.directory.record(&point)) }
     }
 
     /// Whether the record that is pinned for a tc hook is that of a filter that is there.
@@ -157,17 +142,29 @@ impl LinuxKernel {
         let info = sys::link_info(&link).map_err(|source| KernelError::call("reading a pinned link", source))?;
         Ok(uses(info.program_id, map_id(&record)?))
     }
+}
 
-    fn filter_refused(&self, interface: &Interface, hook: Hook, source: io::Error) -> KernelError {
-        let spot = spot(interface, hook);
-        match source.raw_os_error() {
-            Some(libc::EEXIST | libc::ESTALE) => KernelError::Changed { what: spot.to_string(), source },
-            Some(libc::ENODEV) => KernelError::InterfaceGone { spot, source },
-            Some(libc::ENOENT | libc::EOPNOTSUPP) => {
-                KernelError::Unsupported { what: format!("`{hook}`: no clsact qdisc, or no cls_bpf filters"), source }
-            }
-            _ => KernelError::call(format!("attaching a filter to {spot}"), source),
+/// Takes the qdisc away that a lost chain's record says was the set's, if nothing is on it.
+pub(super) fn sweep_qdisc(point: &HookPoint, record: &Path) -> Result<(), KernelError> {
+    let Some(Object::Map(map)) = bpffs::open(record)? else { return Ok(()) };
+    if observe::read_record(&map).is_none_or(|record| record.clsact != Some(QdiscBy::Set)) {
+        return Ok(());
+    }
+    match observe::namespace(point.namespace)? {
+        Some(netns) => remove_qdisc(&netns, point.index),
+        None => Ok(()),
+    }
+}
+
+fn refused(interface: &Interface, hook: Hook, source: io::Error) -> KernelError {
+    let spot = spot(interface, hook);
+    match source.raw_os_error() {
+        Some(libc::EEXIST | libc::ESTALE) => KernelError::Changed { what: spot.to_string(), source },
+        Some(libc::ENODEV) => KernelError::InterfaceGone { spot, source },
+        Some(libc::ENOENT | libc::EOPNOTSUPP) => {
+            KernelError::Unsupported { what: format!("`{hook}`: no clsact qdisc, or no cls_bpf filters"), source }
         }
+        _ => KernelError::call(format!("attaching a filter to {spot}"), source),
     }
 }
 
