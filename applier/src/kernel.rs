@@ -11,11 +11,13 @@
 //! | [`sys`] | `bpf(2)`, the only `unsafe` |
 //! | [`bpffs`] | where pins lie, and making, moving and removing them |
 //! | [`netns`], [`netlink`] | network namespaces and their interfaces |
+//! | [`clsact`] | filters of tc hooks |
 //! | [`observe`] | the host → [`LiveState`] |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
 
 mod bpffs;
+mod clsact;
 mod data_map;
 pub mod error;
 mod load;
@@ -35,7 +37,7 @@ use std::{
 };
 
 use bpfkit_schemas::{
-    hook::Hook,
+    hook::{Attach, Hook},
     names::{Digest, SetName},
 };
 
@@ -116,6 +118,11 @@ pub fn namespace(path: Option<&Path>) -> Result<NamespaceFacts, KernelError> {
         inode: netns.inode(),
         interfaces: interfaces.into_iter().map(|(index, interface)| (index, interface.name)).collect(),
     })
+}
+
+/// How tc chains are attached here where their manifest doesn't say: by tcx if the kernel has it. Asks the kernel.
+pub fn attach() -> Result<Attach, KernelError> {
+    Ok(if observe::has_tcx()? { Attach::Tcx } else { Attach::Clsact })
 }
 
 /// The sets that have something pinned on this host, ascending.

@@ -210,6 +210,9 @@ impl Session {
             grounds: &self.grounds,
         };
         let mut host = Host { facts: self.facts.clone(), processors: processors(), ..Host::default() };
+        if self.declared.chains.iter().any(|chain| chain.hook.is_tc()) {
+            host.attach = kernel::attach()?;
+        }
         for path in namespaces(&wanted, &self.facts) {
             // A path that leads to no namespace is left out: the expansion says so, with the chain's place.
             if path.as_ref().is_none_or(|path| path.exists()) {

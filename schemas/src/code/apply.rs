@@ -22,7 +22,7 @@ Nothing that was done before it stays half done: hooks that were changed already
 If it happens again with the same manifest, please report it with the kernel's release (`uname -r`).";
     KERNEL_TOO_OLD = "A102", Failed, "this kernel can't do this",
 "The plan needs something that the running kernel doesn't offer. XDP links came with Linux 5.9, the
-record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx, which `tc/ingress` and `tc/egress` use, with 6.6.
+record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx with 6.6 (without it tc chains hang on `clsact`).
 bpfkit asks the kernel and never compares version numbers, since distributions carry features back and forth.
 
 Use a newer kernel, or a hook that this one has: `bpftool feature probe` lists what it can do.";
@@ -62,7 +62,7 @@ Remove the other program with the tool that put it there (`ip link set … xdp o
 `bpfkit remove` for another set), or take the interface out of the chain.";
     HOOK_CHANGED = "A109", Contended, "somebody changed this hook meanwhile",
 "Every change is made on condition that the hook is still as it was when the plan was made: the kernel compares the old
-program of a link and the revision of a tcx hook. It was not, so another tool, or another bpfkit, was there
+program of a link and the revision of a tcx hook, and bpfkit the filters of a clsact hook. It was not, so another tool, or another bpfkit, was there
 in between. Nothing of theirs was overwritten.
 
 Run the command again; it makes a new plan from what is live now. If it happens each time, two tools are fighting over the hook.";
@@ -222,6 +222,12 @@ like `.data.a.b` that can't be told from `.data.a_b`, would be taken for the oth
 as variables, or thrown away as left over.
 
 Rename the map or the section: no `_data` or `_bss` at the front, and no further dot in a section's name.";
+    NO_TCX = "A312", Failed, "this kernel has no tcx",
+"The chain says `attach: tcx`, and the kernel answers that it has no such hook: tcx came with Linux 6.6, and a kernel can be built
+without it. bpfkit asks the kernel and compares no versions.
+
+Say `attach: clsact`, which hangs the chain on a filter of the `clsact` qdisc, or leave `attach` out: then tcx is taken where it
+is, and clsact elsewhere.";
     XDP_TAKEN = "A320", Failed, "somebody else's program holds the hook",
 "XDP runs one program per interface, and somebody else's is attached. Replacing it would take down whatever it does,
 so bpfkit never does that: the message names the program and what is known of its owner.
@@ -257,6 +263,13 @@ contents may go, `bpfkit remove NAME` and apply again.";
 "tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
 
 Detach some of them with the tools that attached them; `bpftool net show` lists them.";
+    FILTER_BLOCKED = "A326", Failed, "a filter of ours can't be the first at the hook",
+"With `attach: clsact` a chain is a `cls_bpf` filter of priority 1, so that it runs before the filters of others. All filters of
+one priority are of one kind and one protocol, and somebody's filter of another kind has this one; or the interface has the old
+`ingress` qdisc, in whose place `clsact` would have to be for `tc/egress`. bpfkit takes nothing away from others.
+
+Give the other filter another priority (`tc filter show dev IF ingress` lists them), or say `attach: tcx`: that hook runs
+before all filters.";
     OBJECT_MISDESCRIBED = "A330", Failed, "an object is not what its bundle says it is",
 "A set bundle's config describes each object: its digest, programs, maps, globals and license. The object
 that is to be loaded is read again and held to that. They differ, so nobody can say what was reviewed and
