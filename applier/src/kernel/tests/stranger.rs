@@ -33,6 +33,7 @@ pub(crate) fn attach(interface: &Interface, hook: Hook, name: &str) -> Option<He
         name,
         flags: 0,
         attach_type: 0,
+        described: None,
     };
     let program = sys::prog_load(&spec, None).unwrap();
     let (attach_type, flags) =
