@@ -99,7 +99,7 @@ impl Wire {
              ip -n {name} link set vA up; ip -n {name} link set vB up"
         ));
         let run = tempfile::tempdir().unwrap();
-        let places = Places { bpffs: BPFFS.into(), run: run.path().to_owned() };
+        let places = Places { bpffs: BPFFS.into(), run: run.path().to_owned(), ..Places::default() };
         let kernel = LinuxKernel::new(places, name.parse().unwrap());
         let path = Path::new("/run/netns").join(&name);
         let facts = namespace(Some(&path)).unwrap();
