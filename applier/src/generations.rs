@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfkit_bundler::{hash::sha256, json};
 use bpfkit_schemas::{
     chain::{Chain, Globals, SharedMap},
-    names::{Digest, Platform, ProgramName, RepositoryName, Tag},
+    names::{Digest, Platform, ProgramName, RepositoryName, SetName, Tag},
     trust::TrustBlock,
 };
 use jiff::Timestamp;
@@ -48,6 +48,7 @@ pub use self::{
     error::{GenerationError, StoreError},
     store::Store,
 };
+use crate::kernel::{LinuxKernel, Places};
 
 /// One applied state of a set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -153,6 +154,11 @@ impl Generation {
             State::PutBack => "put_back",
         }
     }
+}
+
+/// The number of the generation of `set` that is live, as the last run that came to its end left it in bpffs.
+pub fn live(set: &SetName, places: &Places) -> Option<u64> {
+    LinuxKernel::new(places.clone(), set.clone()).published()
 }
 
 #[cfg(test)]

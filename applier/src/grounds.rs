@@ -110,8 +110,7 @@ impl Grounds {
             Ground::BySet | Ground::ByItsPrograms => None,
         });
         let narrowed = self.narrowed_by.iter().map(|believed| format!("and, as the set itself demands, {believed}"));
-        let bounded =
-            self.bounded_by.iter().map(|believed| format!("and, as this host's policy demands, {believed}"));
+        let bounded = self.bounded_by.iter().map(|believed| format!("and, as this host's policy demands, {believed}"));
         set.into_iter().chain(programs).chain(narrowed).chain(bounded).collect()
     }
 

@@ -14,10 +14,12 @@
 //! | [`observe`] | the host → [`LiveState`] |
 //! | [`published`] | which generation is live: one name in bpffs |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
+//! | [`detach`] | a process that outlives whoever started it |
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
 
 mod bpffs;
 mod data_map;
+pub mod detach;
 pub mod error;
 mod load;
 pub mod lock;

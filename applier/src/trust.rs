@@ -191,9 +191,8 @@ pub fn decide_within(
         Word::Manifest => Vec::new(),
         Word::Reference => narrowing(&fetched, asked, today, &mut findings),
     };
-    let bounded_by = bound.map_or_else(Vec::new, |bound| {
-        narrowed(bound, Whose::Host, &fetched, asked, today, &mut findings)
-    });
+    let bounded_by =
+        bound.map_or_else(Vec::new, |bound| narrowed(bound, Whose::Host, &fetched, asked, today, &mut findings));
     match grounds {
         Some((set, programs)) if findings.is_empty() => {
             let grounds = Grounds { name: asked.set.clone(), set, programs, narrowed_by, bounded_by };

@@ -194,9 +194,7 @@ impl Diagnose for TransferError {
             Self::NotFound { .. } => {
                 error(Code::BUNDLE_NOT_FOUND).help("check the reference; `bpfkit inspect` shows what a place holds")
             }
-            Self::Offline { .. } => {
-                error(Code::OFFLINE).help("leave `--offline` out, or name a layout: `oci:DIR:tag`")
-            }
+            Self::Offline { .. } => error(Code::OFFLINE).help("leave `--offline` out, or name a layout: `oci:DIR:tag`"),
             Self::Unreachable { causes, .. } => with(error(Code::UNREACHABLE), causes)
                 .help("check the host's name and port, and that HTTPS_PROXY and NO_PROXY are right"),
             Self::TimedOut { .. } => {

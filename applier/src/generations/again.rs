@@ -117,8 +117,7 @@ pub(super) fn session(store: &Store, generation: &Generation, today: &Today) -> 
     };
     let decided = match &content.word {
         KeptWord::Reference => {
-            let policy =
-                today.policy.as_ref().ok_or_else(|| NoPolicy { repository: content.repository.clone() })?;
+            let policy = today.policy.as_ref().ok_or_else(|| NoPolicy { repository: content.repository.clone() })?;
             decide(policy, fetched, &asked(Word::Reference), today.now)
         }
         KeptWord::Manifest(own) => {

@@ -65,11 +65,7 @@ pub fn remove(set: &SetName, places: Places) -> Result<Applied, GenerationError>
 }
 
 /// [`remove`], under a lock that is held already.
-pub(super) fn take_away(
-    kernel: &mut LinuxKernel,
-    lock: &HostLock,
-    store: &Store,
-) -> Result<Applied, GenerationError> {
+pub(super) fn take_away(kernel: &mut LinuxKernel, lock: &HostLock, store: &Store) -> Result<Applied, GenerationError> {
     // First of all: killed after this, the set may still be live, and is removed by the next removal.
     let mut unkept: Vec<_> = store.set_aside().err().into_iter().collect();
     let was = kernel.published();
@@ -132,9 +128,7 @@ pub(super) fn change(
 /// out, or keep it without knowing.
 pub(super) fn refuse_pending(store: &Store) -> Result<(), GenerationError> {
     match pending(store)? {
-        Some(generation) => {
-            Err(GenerationError::Pending { set: store.set().clone(), number: generation.number })
-        }
+        Some(generation) => Err(GenerationError::Pending { set: store.set().clone(), number: generation.number }),
         None => Ok(()),
     }
 }
@@ -162,9 +156,8 @@ fn settle(
     let numbers = store.numbers()?;
     let mark = session.content().mark();
     let known = was.or(kernel.published()).into_iter().chain(numbers.last().copied());
-    let same = known
-        .filter_map(|number| store.read(number).ok())
-        .find(|one| one.is_confirmed() && one.content.mark() == mark);
+    let same =
+        known.filter_map(|number| store.read(number).ok()).find(|one| one.is_confirmed() && one.content.mark() == mark);
     if let Some(same) = same {
         return Ok(same);
     }
@@ -175,12 +168,7 @@ fn settle(
 }
 
 /// A generation of what a session applies, with the next number. Writes nothing.
-pub(super) fn new(
-    session: &Session,
-    store: &Store,
-    state: State,
-    of: Option<u64>,
-) -> Result<Generation, StoreError> {
+pub(super) fn new(session: &Session, store: &Store, state: State, of: Option<u64>) -> Result<Generation, StoreError> {
     Ok(Generation {
         number: store.numbers()?.last().copied().unwrap_or(0).saturating_add(1),
         made: Timestamp::now(),

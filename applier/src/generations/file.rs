@@ -75,9 +75,8 @@ mod tests {
     #[test]
     fn another_format_is_named_and_unknown_or_doubled_members_are_damage() {
         let body = json::write(&generation(7)).unwrap();
-        let with = |format: &str, body: &str| {
-            format!("{MAGIC}{format} {}\n{body}", sha256(body.as_bytes())).into_bytes()
-        };
+        let with =
+            |format: &str, body: &str| format!("{MAGIC}{format} {}\n{body}", sha256(body.as_bytes())).into_bytes();
         let body = String::from_utf8(body).unwrap();
         assert!(decode(&with("1", &body)).is_ok());
         assert!(matches!(decode(&with("2", &body)), Err(Damage::Format(found)) if found == "2"));

@@ -8,7 +8,7 @@
 //! 4. The hooks change, and the deadline is counted from then on.
 //!
 //! Killed after 3, the run leaves a process behind that puts back whatever was changed. That process
-//! ([`put_back`]) holds no lock while it waits, looks at the store each second, and ends once the
+//! ([`wait`], [`put_back`]) holds no lock while it waits, looks at the store each second, and ends once the
 //! generation is anything but pending. A reboot ends it too: then nothing is live, and what is
 //! restored is the last generation that somebody confirmed.
 
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     execute::Outcome,
-    kernel::{HostLock, KernelError, LinuxKernel, Places},
+    kernel::{KernelError, LinuxKernel, Places},
     live::LiveState,
     plan::Plan,
     session::Session,
@@ -97,52 +97,51 @@ pub fn confirm(set: &SetName, places: &Places) -> Result<Generation, GenerationE
     }
 }
 
-/// Waits until generation `number` is confirmed, or puts it back when its time is over. `None`: there was nothing to do.
+/// How waiting for a confirmation ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Waited {
+    /// The generation was confirmed, put back or forgotten: there is nothing to do.
+    Settled,
+    /// Its time is over.
+    Over,
+}
+
+/// Waits until generation `number` waits no longer, or its time is over. Holds no lock and opens nothing meanwhile.
 ///
-/// For a process of its own, which [`detach`](crate::kernel::detach)ed before.
-pub fn put_back(
-    set: &SetName,
-    number: u64,
-    today: impl FnOnce() -> Result<Today, GenerationError>,
-    places: &Places,
-) -> Result<Option<Applied>, GenerationError> {
+/// For a process of its own, which [detached](crate::kernel::detach::detach) before.
+pub fn wait(set: &SetName, number: u64, places: &Places) -> Result<Waited, GenerationError> {
     let store = Store::new(places, set);
-    let mut kernel = LinuxKernel::new(places.clone(), set.clone());
     loop {
-        let Some(until) = waits(&store, number)? else { return Ok(None) };
-        match until.left().map_err(|source| GenerationError::NoClock { source })? {
+        let Some(until) = waits(&store, number)? else { return Ok(Waited::Settled) };
+        match left(&until)? {
             Some(left) => thread::sleep(left.min(LOOK)),
-            None => match kernel.lock() {
-                // The deadline may have been moved, or the generation confirmed, by whoever held the lock.
-                Ok(lock) if is_over(&store, number)? => {
-                    return put_back_now(&store, number, &mut kernel, &lock, &today()?).map(Some);
-                }
-                Ok(_) => {}
-                Err(KernelError::Locked { .. }) => thread::sleep(LOOK),
-                Err(error) => return Err(error.into()),
-            },
+            None => return Ok(Waited::Over),
         }
     }
 }
 
-fn put_back_now(
-    store: &Store,
-    number: u64,
-    kernel: &mut LinuxKernel,
-    lock: &HostLock,
-    today: &Today,
-) -> Result<Applied, GenerationError> {
-    let waited = store.read(number)?;
-    let State::Pending { back_to, .. } = waited.state else {
-        return Err(GenerationError::NothingPending { set: store.set().clone() });
+/// Puts generation `number` back, if its time is over. `None`: its deadline was moved, or it waits no longer.
+pub fn put_back(set: &SetName, number: u64, today: &Today) -> Result<Option<Applied>, GenerationError> {
+    let store = Store::new(&today.places, set);
+    let mut kernel = LinuxKernel::new(today.places.clone(), set.clone());
+    let lock = kernel.lock_within(PATIENCE)?;
+    // Whoever held the lock until now may have confirmed it, or have moved its deadline.
+    let waited = match store.read(number) {
+        Ok(generation) => generation,
+        Err(StoreError::Missing { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
-    let Some(back_to) = back_to else { return take_away(kernel, lock, store) };
-    let session = session(store, &store.read(back_to)?, today)?;
-    let mut applied = carry(&session, kernel, lock, store, Becoming::Again(back_to))?;
+    let State::Pending { until, back_to } = &waited.state else { return Ok(None) };
+    if left(until)?.is_some() {
+        return Ok(None);
+    }
+    let Some(back_to) = *back_to else { return take_away(&mut kernel, &lock, &store).map(Some) };
+    let session = session(&store, &store.read(back_to)?, today)?;
+    let mut applied = carry(&session, &mut kernel, &lock, &store, Becoming::Again(back_to))?;
     if applied.outcome.stopped.is_none() {
         applied.unkept.extend(store.write(&Generation { state: State::PutBack, ..waited }).err());
     }
-    Ok(applied)
+    Ok(Some(applied))
 }
 
 /// Until when the generation waits; `None` where it does no longer, or is forgotten.
@@ -154,9 +153,8 @@ fn waits(store: &Store, number: u64) -> Result<Option<Deadline>, GenerationError
     }
 }
 
-fn is_over(store: &Store, number: u64) -> Result<bool, GenerationError> {
-    let Some(until) = waits(store, number)? else { return Ok(false) };
-    Ok(until.left().map_err(|source| GenerationError::NoClock { source })?.is_none())
+fn left(until: &Deadline) -> Result<Option<Duration>, GenerationError> {
+    until.left().map_err(|source| GenerationError::NoClock { source })
 }
 
 /// The generation that would be put back, found fit for that; none where nothing of the set is live.

@@ -67,8 +67,7 @@ impl Store {
     pub(super) fn write(&self, generation: &Generation) -> Result<(), StoreError> {
         self.make()?;
         let path = self.path(generation.number);
-        let bytes = file::encode(generation)
-            .map_err(|source| StoreError::Damaged { path: path.clone(), source })?;
+        let bytes = file::encode(generation).map_err(|source| StoreError::Damaged { path: path.clone(), source })?;
         let failed = |source| StoreError::Io { doing: "write", path: path.clone(), source };
         let new = self.generations().join(format!("{HALF_WRITTEN}{}", generation.number));
         let _ = fs::remove_file(&new);
@@ -186,11 +185,17 @@ impl Store {
         Ok(self.numbers()?.last().and_then(|number| self.read(*number).ok()))
     }
 
-    /// The newest confirmed generation below `below`; one that is damaged is passed over.
+    /// The newest confirmed generation below `below`. One that is damaged is passed over, and is the error where no other is.
     pub fn last_confirmed(&self, below: Option<u64>) -> Result<Option<Generation>, StoreError> {
-        let numbers = self.numbers()?;
-        let older = numbers.iter().rev().filter(|number| below.is_none_or(|below| **number < below));
-        Ok(older.filter_map(|number| self.read(*number).ok()).find(Generation::is_confirmed))
+        let mut damage = None;
+        for number in self.numbers()?.into_iter().rev().filter(|number| below.is_none_or(|below| *number < below)) {
+            match self.read(number) {
+                Ok(found) if found.is_confirmed() => return Ok(Some(found)),
+                Ok(_) => {}
+                Err(error) => damage = damage.or(Some(error)),
+            }
+        }
+        damage.map_or(Ok(None), Err)
     }
 
     /// The layout that holds the bundles.

@@ -33,8 +33,9 @@ pub(super) fn apart(chains: &[Chain], vars: &BTreeMap<String, String>, host: &Ho
         let mut left = chain.clone();
         left.interfaces.retain(|text| {
             let Some(name) = rendered(text) else { return true };
-            let present = namespace
-                .is_some_and(|namespace| is_pattern(&name) || namespace.interfaces.values().any(|found| *found == name));
+            let present = namespace.is_some_and(|namespace| {
+                is_pattern(&name) || namespace.interfaces.values().any(|found| *found == name)
+            });
             if !present {
                 waiting.push(Waiting { hook: chain.hook, pattern: name, netns: netns.clone() });
             }

@@ -119,7 +119,8 @@ fn what_was_written_in_c_runs_and_what_it_counted_survives_an_update() {
     assert!(plan.maps.iter().all(|map| map.source != crate::plan::MapSource::Create), "{plan}");
     assert_eq!(answer(&bench, &third), 1, "over the limit");
 
-    let crate::generations::Applied { outcome, .. } = crate::generations::remove(third.set(), third.places.clone()).unwrap();
+    let crate::generations::Applied { outcome, .. } =
+        crate::generations::remove(third.set(), third.places.clone()).unwrap();
     assert!(outcome.stopped.is_none() && outcome.left.is_empty());
     assert!(!Path::new(BPFFS).join("bpfkit").join(&bench.name).exists());
 }
