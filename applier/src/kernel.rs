@@ -13,18 +13,22 @@
 //! | [`netns`], [`netlink`] | network namespaces and their interfaces |
 //! | [`clsact`] | filters of tc hooks |
 //! | [`observe`] | the host → [`LiveState`] |
+//! | [`published`] | which generation is live: one name in bpffs |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
+//! | [`detach`] | a process that outlives whoever started it |
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
 
 mod bpffs;
 mod clsact;
 mod data_map;
+pub mod detach;
 pub mod error;
 mod load;
 pub mod lock;
 mod netlink;
 mod netns;
 mod observe;
+mod published;
 mod steps;
 #[expect(unsafe_code, reason = "bpf(2) is called here and nowhere else")]
 mod sys;
@@ -34,6 +38,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bpfkit_schemas::{
@@ -58,6 +63,9 @@ use crate::fuse::Linker;
 /// Where bpffs is mounted.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
+/// Where generations are kept.
+pub const STATE_DIRECTORY: &str = "/var/lib/bpfkit";
+
 /// The running kernel's BTF, which programs are relocated against.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -68,11 +76,13 @@ pub struct Places {
     pub bpffs: PathBuf,
     /// The lock, and the verifier's logs.
     pub run: PathBuf,
+    /// What must outlive a reboot: generations lie in `<set>` below it.
+    pub state: PathBuf,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { bpffs: PathBuf::from(BPFFS), run: PathBuf::from(RUN_DIRECTORY) }
+        Self { bpffs: PathBuf::from(BPFFS), run: PathBuf::from(RUN_DIRECTORY), state: PathBuf::from(STATE_DIRECTORY) }
     }
 }
 
@@ -96,6 +106,11 @@ impl LinuxKernel {
     /// Takes the right to change this host, or says who has it. For `apply`, `rollback` and `remove`; readers need none.
     pub fn lock(&self) -> Result<HostLock, KernelError> {
         HostLock::take(&self.places.run)
+    }
+
+    /// Takes the right to change this host, and waits for it that long.
+    pub(crate) fn lock_within(&self, patience: Duration) -> Result<HostLock, KernelError> {
+        HostLock::take_within(&self.places.run, patience)
     }
 
     /// Removes the directories of the set in which nothing is pinned. For the end of a removal: an empty

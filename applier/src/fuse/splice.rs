@@ -137,7 +137,9 @@ fn use_of(insn: Insn) -> Use {
         class::STX if insn.dst == R10 => Use::Memory(size(insn)),
         class::ALU64 if insn.code == MOV64 && insn.src == R10 && insn.off == 0 && insn.dst != R10 => Use::Copy,
         class::ALU | class::ALU64 if insn.dst == R10 || by_register && insn.src == R10 => Use::Other,
-        class::JMP | class::JMP32 if insn.is_jump() && (insn.dst == R10 || by_register && insn.src == R10) => Use::Other,
+        class::JMP | class::JMP32 if insn.is_jump() && (insn.dst == R10 || by_register && insn.src == R10) => {
+            Use::Other
+        }
         // The old packet loads, and address spaces.
         class::LD if !insn.is_ld_imm64() && insn.src == R10 => Use::Other,
         class::LD if insn.is_ld_imm64() && insn.dst == R10 => Use::Other,

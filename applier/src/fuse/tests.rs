@@ -161,10 +161,7 @@ fn a_spliced_frame_begins_below_the_context_and_keeps_its_shape() {
     let fused = fuse_all(&[(&guard, &on(&[2])), (&answers("last", 2), &on(&[2]))]).unwrap();
     let body = listing(&fused);
     let body: Vec<_> = body.lines().skip(1).take(5).collect();
-    assert_eq!(
-        body,
-        ["*(u64 *)(r10 -24) = r1", "r2 = r10", "r2 += -24", "r2 += 4", "r0 = *(u64 *)(r10 -16)"]
-    );
+    assert_eq!(body, ["*(u64 *)(r10 -24) = r1", "r2 = r10", "r2 += -24", "r2 += 4", "r0 = *(u64 *)(r10 -16)"]);
 }
 
 #[test]
@@ -266,13 +263,8 @@ fn frames_that_would_not_fit_together_are_not_spliced() {
     assert_eq!(of(&[&small, &tail_caller("tail"), &frame("most", 200)]), "scs");
     // Frames of what a spliced program calls count too.
     let caller = |depth: i16| {
-        let code = vec![
-            insn(CALL, 0, 1, 0, 1),
-            exit(),
-            insn(STORE64, 10, 1, -depth, 0),
-            insn(MOV_IMM, 0, 0, 0, 2),
-            exit(),
-        ];
+        let code =
+            vec![insn(CALL, 0, 1, 0, 1), exit(), insn(STORE64, 10, 1, -depth, 0), insn(MOV_IMM, 0, 0, 0, 2), exit()];
         Component::of("caller", ProgramType::Xdp, code)
     };
     assert_eq!(of(&[&small, &caller(400)]), "ss");
@@ -438,8 +430,9 @@ fn with_constants(name: &str, bytes: Vec<u8>, flags: u32, offset: i32) -> Compon
 
 #[test]
 fn constants_share_a_map_only_where_there_would_be_too_many() {
-    let programs: Vec<_> =
-        (0..=MAX_MAPS).map(|at| with_constants(&format!("p{at}"), vec![u8::try_from(at).unwrap(); 5], 128, 3)).collect();
+    let programs: Vec<_> = (0..=MAX_MAPS)
+        .map(|at| with_constants(&format!("p{at}"), vec![u8::try_from(at).unwrap(); 5], 128, 3))
+        .collect();
     let pass = on(&[2]);
     let hops: Vec<_> = programs.iter().map(|c| (c, &pass)).collect();
     let few = fuse_all(&hops[..MAX_MAPS]).unwrap();

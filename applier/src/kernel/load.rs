@@ -109,9 +109,10 @@ fn constants(chain: &FusedChain) -> Result<BTreeMap<FusedMap, Map>, KernelError>
                 continue;
             }
             let digest = bpfkit_schemas::Digest::from_bytes(Sha256::digest(&constants.image).into());
-            let frozen = frozen(&data_map::name(name, &digest), constants.flags, &constants.image).map_err(|source| {
-                KernelError::call(format!("creating the constants `{name}` of `{}`", component.name()), source)
-            })?;
+            let frozen =
+                frozen(&data_map::name(name, &digest), constants.flags, &constants.image).map_err(|source| {
+                    KernelError::call(format!("creating the constants `{name}` of `{}`", component.name()), source)
+                })?;
             made.insert(map, frozen);
         }
     }

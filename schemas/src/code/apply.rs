@@ -269,6 +269,63 @@ Bundle the set again. A bundle that bpfkit wrote never says this.";
 the host that applies. It names something that this bpfkit doesn't know of the host, or doesn't come to an end.
 
 The facts are `host.name`, `host.arch` and `host.kernel`.";
+    NO_GENERATION = "A350", Failed, "there is no such generation",
+"Each apply that brought something new is kept on this host as a generation, under a number. The last five are kept,
+and always the last two that were meant to stay. The one that was asked for isn't among them, or nothing was kept yet.
+`bpfkit remove` forgets all of a set's.
+
+`bpfkit status NAME --generations` lists what can be gone back to.";
+    GENERATION_DAMAGED = "A351", Failed, "a kept generation is damaged",
+"A generation's file under `/var/lib/bpfkit/<set>/generations` begins with the digest of all that follows. It doesn't hash to
+that, is of another format, or isn't a regular file: a disk went bad, somebody changed it, or another version of bpfkit
+wrote it. Nothing of it is used: chains and the trust block would come out of it.
+
+Go back to another generation, or apply the set anew. What is live isn't touched by this.";
+    NOT_KEPT = "A352", Failed, "the way back can't be kept",
+"What was applied is kept under `/var/lib/bpfkit/<set>`, so that `bpfkit rollback` and `bpfkit apply --last` have something to go back
+to. Writing there failed: the disk is full, mounted read-only, or not ours to write.
+
+As a warning after an apply: the new chains are live, but the next boot restores the generation before. `apply --confirm` refuses
+beforehand, since it couldn't keep its promise. Mend the file system and apply again, which keeps it.";
+    GENERATION_PENDING = "A353", Contended, "a generation waits to be confirmed",
+"Somebody applied with `--confirm` and has some time to say that all is well; otherwise the generation before is put back.
+Another apply in between would be lost with it, or keep what nobody confirmed, so it is refused, whoever makes it.
+
+`bpfkit confirm NAME` keeps what is live, `bpfkit rollback NAME` puts the generation before back at once, `bpfkit remove NAME`
+takes the set off; or wait until the time is over.";
+    NOTHING_PENDING = "A354", Failed, "there is nothing to confirm",
+"`bpfkit confirm` keeps what was applied with `--confirm`. What is live of this set was applied without it, or was confirmed
+already.
+
+`bpfkit status NAME` shows what is live, and whether it waits.";
+    CONFIRMED_TOO_LATE = "A355", Failed, "it was not confirmed in time",
+"The time that `apply --confirm` gave is over, or the machine was booted since. The generation before was put back, or is just
+being put back; what was not confirmed isn't live any more.
+
+Go back to it by its number (`bpfkit rollback NAME NUMBER`), or apply again and give it more time.";
+    NO_WATCHER = "A356", Failed, "nobody would put it back",
+"`apply --confirm` starts a process that outlives it, its terminal and its connection, and puts the generation before back when
+nobody confirms. That process could not be started, so nothing was changed: a change that nobody would take back is not
+what was asked for.
+
+The cause says why. Without `--confirm` no such process is needed.";
+    NO_WAY_BACK = "A357", Failed, "there is nothing to go back to",
+"`apply --confirm` promises to put back what is live now. That isn't kept on this host: it was applied by a bpfkit that kept
+nothing, the last apply was cut off, or `/var/lib/bpfkit` was lost. Nothing was changed.
+
+Apply what is live once more without `--confirm`: that changes no chain, and keeps it.";
+    RESTORE_INCOMPLETE = "A358", Failed, "not every chain could be restored yet",
+"`apply --last` runs early in a boot, when some interfaces or network namespaces may not be there yet. Chains of those that are
+there were applied; those that a chain names and that are missing have none, and the message lists them. One that is missing
+doesn't leave the others bare, as it would in an ordinary apply.
+
+Run it again when they are there: what is live already stays as it is. The unit of `bpfkit systemd install` does so by itself for a while.";
+    UNIT_NOT_OURS = "A359", Failed, "a unit of that name is somebody else's",
+"`bpfkit systemd install` writes `bpfkit-restore.service`, and `bpfkit systemd remove` removes it; a unit that bpfkit wrote says so in its
+first line. The file that is there doesn't, so somebody wrote or changed it, and it is left alone.
+
+Move it away, or put changes into a drop-in (`systemctl edit bpfkit-restore`) and let bpfkit write the unit itself.";
+
     LINK_NO_ENTRY = "A400", Failed, "an object has no such program",
 "The bundle says which function of the object is the program, and the object has no entry program of that
 name. Functions in `.text` are subprograms and can't be attached.
