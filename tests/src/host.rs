@@ -1,6 +1,6 @@
 //! A host to apply chains to: namespaces of its own, gone with the value.
 //!
-//! A host has its own mounts (an empty bpffs, an empty `/run`, an `/etc` without
+//! A host has its own mounts (an empty bpffs, an empty `/run` and `/var/lib`, an `/etc` without
 //! `bpfkit`), its own processes, and its own network: `eth0` at 10.0.0.1, on a wire to
 //! `w0` at 10.0.0.2 in the network namespace `world`. Addresses are known to both
 //! ends beforehand and IPv6 is off, so that no packet moves but those that a test sends.
@@ -157,6 +157,7 @@ pub struct State {
 const STAGE: &str = r"
 set -e
 mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/lib
 mkdir -p /run/netns /run/etc
 cp -a /etc/. /run/etc/ 2>/dev/null || true
 mount --bind /run/etc /etc

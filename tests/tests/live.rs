@@ -31,3 +31,5 @@ mod maps;
 mod races;
 #[path = "live/refusals.rs"]
 mod refusals;
+#[path = "live/wayback.rs"]
+mod wayback;

@@ -43,7 +43,8 @@ fn a_second_apply_plans_nothing_and_touches_nothing() {
         assert!(looks, "a no-op apply makes: {call}");
     }
     for line in trace.lines().filter(|line| !line.contains("bpf(")) {
-        let harmless = line.contains("RTM_GETLINK") || line.contains("mkdir(\"/run/bpfkit\"") || line.contains("+++");
+        let looks = ["RTM_GETLINK", "RTM_GETQDISC", "RTM_GETTFILTER"].iter().any(|kind| line.contains(kind));
+        let harmless = looks || line.contains("mkdir(\"/run/bpfkit\"") || line.contains("+++");
         assert!(harmless, "a no-op apply makes: {line}");
     }
     assert_eq!(host.footprint(), before);
@@ -107,4 +108,36 @@ fn on_tc_a_stranger_who_comes_between_costs_one_more_try() {
     assert!(tries.len() == 2 && tries[0].contains("ESTALE"), "the kernel compares: {tries:?}");
     host.run("cd project && bpfkit plan --exit-code").exits(0);
     drop(stranger);
+}
+
+/// A chain by clsact.
+const CLSACT: Chain<'_> = Chain { more: "attach: clsact,", ..TC };
+
+#[test]
+fn a_second_apply_of_a_chain_by_clsact_touches_nothing() {
+    let _cpus = among_others();
+    let host = Host::new();
+    apply(&host, "project", &[CLSACT]);
+    host.run("cd project && strace -f -qq -o ../trace -e trace=sendto,sendmsg bpfkit apply").exits(0);
+    let trace = std::fs::read_to_string(host.folder().join("trace")).unwrap();
+    assert!(trace.contains("RTM_GETTFILTER"), "it looks: {trace}");
+    for what in ["RTM_NEW", "RTM_DEL"] {
+        assert!(!trace.contains(what), "a no-op apply makes: {trace}");
+    }
+}
+
+#[test]
+fn a_filter_that_comes_between_plan_and_apply_costs_one_more_try() {
+    let _cpus = among_others();
+    let host = Host::new();
+    project(&host, "project", &[CLSACT]);
+    let ours = slow(&host);
+    host.run("tc qdisc add dev eth0 clsact").exits(0);
+    host.run("tc filter add dev eth0 ingress pref 9 bpf da bytecode '1,6 0 0 4294967295'").exits(0);
+    ours.wait().exits(0);
+    host.run("tc filter show dev eth0 ingress").exits(0).says(&["pref 1 bpf", "pref 9 bpf"]);
+    host.run("cd project && bpfkit plan --exit-code").exits(0);
+    host.run("bpfkit remove $set").exits(0);
+    // The qdisc was somebody else's when the chain came.
+    host.run("tc filter show dev eth0 ingress").exits(0).says(&["pref 9"]);
 }
