@@ -21,6 +21,8 @@ mod chains;
 mod drift;
 #[path = "live/escape.rs"]
 mod escape;
+#[path = "live/fused.rs"]
+mod fused;
 #[path = "live/kill.rs"]
 mod kill;
 #[path = "live/maps.rs"]

@@ -161,10 +161,7 @@ fn a_spliced_frame_begins_below_the_context_and_keeps_its_shape() {
     let fused = fuse_all(&[(&guard, &on(&[2])), (&answers("last", 2), &on(&[2]))]).unwrap();
     let body = listing(&fused);
     let body: Vec<_> = body.lines().skip(1).take(5).collect();
-    assert_eq!(
-        body,
-        ["*(u64 *)(r10 -24) = r1", "r2 = r10", "r2 += -24", "r2 += 4", "r0 = *(u64 *)(r10 -16)"]
-    );
+    assert_eq!(body, ["*(u64 *)(r10 -24) = r1", "r2 = r10", "r2 += -24", "r2 += 4", "r0 = *(u64 *)(r10 -16)"]);
 }
 
 #[test]
@@ -179,6 +176,7 @@ fn what_cannot_be_spliced_says_why() {
     };
     let copy = insn(MOV64, 2, 10, 0, 0);
     let lost = "called: its use of the stack can't be followed";
+    let unset = "called: it reads registers that it hasn't set";
     let store = |off: i16| insn(STORE64, 10, 1, off, 0);
     let cases = [
         (ends(vec![]), "spliced"),
@@ -203,6 +201,11 @@ fn what_cannot_be_spliced_says_why() {
         (ends(vec![insn(0x15, 1, 0, 2, 0)]), "called: it jumps out of its function"),
         (ends(vec![insn(0x15, 1, 0, -2, 0)]), "called: it jumps out of its function"),
         (vec![exit(), insn(MOV_IMM, 0, 0, 0, 2)], "called: it jumps out of its function"),
+        (vec![exit()], unset),
+        (vec![insn(0x15, 1, 0, 1, 0), insn(MOV_IMM, 0, 0, 0, 2), exit()], unset),
+        (ends(vec![insn(STORE64, 10, 6, -8, 0)]), unset),
+        (ends(vec![insn(CALL, 0, 0, 0, 5), insn(MOV64, 2, 1, 0, 0)]), unset),
+        (ends(vec![insn(CALL, 0, 0, 0, 5), insn(MOV64, 2, 0, 0, 0)]), "spliced"),
         (ends(vec![insn(MOV_IMM, 1, 0, 0, 0); 40_000]), "called: it is too long for 16-bit jumps"),
     ];
     for (at, (code, wanted)) in cases.into_iter().enumerate() {
@@ -266,13 +269,8 @@ fn frames_that_would_not_fit_together_are_not_spliced() {
     assert_eq!(of(&[&small, &tail_caller("tail"), &frame("most", 200)]), "scs");
     // Frames of what a spliced program calls count too.
     let caller = |depth: i16| {
-        let code = vec![
-            insn(CALL, 0, 1, 0, 1),
-            exit(),
-            insn(STORE64, 10, 1, -depth, 0),
-            insn(MOV_IMM, 0, 0, 0, 2),
-            exit(),
-        ];
+        let code =
+            vec![insn(CALL, 0, 1, 0, 1), exit(), insn(STORE64, 10, 1, -depth, 0), insn(MOV_IMM, 0, 0, 0, 2), exit()];
         Component::of("caller", ProgramType::Xdp, code)
     };
     assert_eq!(of(&[&small, &caller(400)]), "ss");
@@ -438,8 +436,9 @@ fn with_constants(name: &str, bytes: Vec<u8>, flags: u32, offset: i32) -> Compon
 
 #[test]
 fn constants_share_a_map_only_where_there_would_be_too_many() {
-    let programs: Vec<_> =
-        (0..=MAX_MAPS).map(|at| with_constants(&format!("p{at}"), vec![u8::try_from(at).unwrap(); 5], 128, 3)).collect();
+    let programs: Vec<_> = (0..=MAX_MAPS)
+        .map(|at| with_constants(&format!("p{at}"), vec![u8::try_from(at).unwrap(); 5], 128, 3))
+        .collect();
     let pass = on(&[2]);
     let hops: Vec<_> = programs.iter().map(|c| (c, &pass)).collect();
     let few = fuse_all(&hops[..MAX_MAPS]).unwrap();

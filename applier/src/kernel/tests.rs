@@ -41,7 +41,13 @@ fn answers(name: &str, kind: ProgramType, r0: u64, counter: Option<MapKey>) -> R
     code.extend([insn(0x18, 0, 0, 0, low), insn(0, 0, 0, 0, high), insn(EXIT, 0, 0, 0, 0)]);
     Rc::new(Component::of(name, kind, code).with(|parts| {
         parts.loads.extend(counter.map(|key| MapLoad { at: 0, map: ComponentMap::Set(key) }));
-        parts.lines.push(SourceLine { at: 0, file: format!("src/{name}.bpf.c"), line: 41, column: 1, text: String::new() });
+        parts.lines.push(SourceLine {
+            at: 0,
+            file: format!("src/{name}.bpf.c"),
+            line: 41,
+            column: 1,
+            text: String::new(),
+        });
     }))
 }
 
@@ -341,7 +347,13 @@ fn the_kernel_follows_the_rule_for_every_verdict() {
 fn the_verifiers_reason_comes_with_the_line_of_c() {
     let mut wire = Wire::new("verifier");
     let bad = Rc::new(Component::of("guard", ProgramType::Xdp, vec![insn(EXIT, 0, 0, 0, 0)]).with(|parts| {
-        parts.lines.push(SourceLine { at: 0, file: "src/guard.bpf.c".to_owned(), line: 41, column: 1, text: String::new() });
+        parts.lines.push(SourceLine {
+            at: 0,
+            file: "src/guard.bpf.c".to_owned(),
+            line: 41,
+            column: 1,
+            text: String::new(),
+        });
     }));
     let good = answers("meter", ProgramType::Xdp, 2, None);
     let pass = Hook::Xdp.default_proceed_on();

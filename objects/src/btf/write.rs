@@ -111,13 +111,7 @@ impl Head {
 
 /// Adds one type, with new numbers for those that it refers to. Functions and remarks have [`function`] and
 /// [`remark`]; sections and variables belong to no program and are left out.
-pub(super) fn ty(
-    btf: &Btf,
-    ty: &Type,
-    number: &mut dyn FnMut(TypeId) -> TypeId,
-    names: &mut Names,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn ty(btf: &Btf, ty: &Type, number: &mut dyn FnMut(TypeId) -> TypeId, names: &mut Names, out: &mut Vec<u8>) {
     let mut tail = Vec::new();
     let head = match &ty.kind {
         Kind::Int(int) => {

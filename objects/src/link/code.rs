@@ -31,8 +31,9 @@ const NO_TYPE: i32 = -1;
 pub(super) fn link(object: &Object, entry: &str, kernel: &Btf, globals: &Globals) -> Result<Linked, Vec<LinkProblem>> {
     let mut linker = Linker::new(object, entry, kernel)?;
     linker.run();
-    let Linker { mut problems, instructions, placed, order, references, mut type_refs, lines, reports, mut uses, .. } =
-        linker;
+    let Linker {
+        mut problems, instructions, placed, order, references, mut type_refs, lines, reports, mut uses, ..
+    } = linker;
 
     let mut data: Vec<_> = object.maps.iter().map(|map| map.initial.clone()).collect();
     if let Err(misfits) = object.encode_globals(globals, &mut data) {
@@ -64,7 +65,12 @@ pub(super) fn link(object: &Object, entry: &str, kernel: &Btf, globals: &Globals
     uses.tail_calls = u32::try_from(HELPER_TAIL_CALL).is_ok_and(|helper| helpers.contains(&helper));
     let subprograms = order.iter().filter_map(|index| {
         let function = object.functions.get(*index)?;
-        Some(Subprogram { name: function.name.clone(), start: *placed.get(index)?, global: function.global, ty: function_type(object, function) })
+        Some(Subprogram {
+            name: function.name.clone(),
+            start: *placed.get(index)?,
+            global: function.global,
+            ty: function_type(object, function),
+        })
     });
     let section = order.first().and_then(|index| object.functions.get(*index)).map_or("", |f| object.section(f));
     let meaning = section::meaning(section);
