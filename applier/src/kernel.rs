@@ -11,18 +11,26 @@
 //! | [`sys`] | `bpf(2)`, the only `unsafe` |
 //! | [`bpffs`] | where pins lie, and making, moving and removing them |
 //! | [`netns`], [`netlink`] | network namespaces and their interfaces |
+//! | [`clsact`] | filters of tc hooks |
 //! | [`observe`] | the host → [`LiveState`] |
+//! | [`published`] | which generation is live: one name in bpffs |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
+//! | [`detach`] | a process that outlives whoever started it |
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
+//! | [`memlock`] | room for maps on kernels that count them as locked memory |
 
 mod bpffs;
+mod clsact;
 mod data_map;
+pub mod detach;
 pub mod error;
 mod load;
 pub mod lock;
+mod memlock;
 mod netlink;
 mod netns;
 mod observe;
+mod published;
 mod steps;
 #[expect(unsafe_code, reason = "bpf(2) is called here and nowhere else")]
 mod sys;
@@ -32,10 +40,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bpfkit_schemas::{
-    hook::Hook,
+    hook::{Attach, Hook},
     names::{Digest, SetName},
 };
 
@@ -56,6 +65,9 @@ use crate::fuse::Linker;
 /// Where bpffs is mounted.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
+/// Where generations are kept.
+pub const STATE_DIRECTORY: &str = "/var/lib/bpfkit";
+
 /// The running kernel's BTF, which programs are relocated against.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -66,11 +78,13 @@ pub struct Places {
     pub bpffs: PathBuf,
     /// The lock, and the verifier's logs.
     pub run: PathBuf,
+    /// What must outlive a reboot: generations lie in `<set>` below it.
+    pub state: PathBuf,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { bpffs: PathBuf::from(BPFFS), run: PathBuf::from(RUN_DIRECTORY) }
+        Self { bpffs: PathBuf::from(BPFFS), run: PathBuf::from(RUN_DIRECTORY), state: PathBuf::from(STATE_DIRECTORY) }
     }
 }
 
@@ -93,7 +107,14 @@ impl LinuxKernel {
 
     /// Takes the right to change this host, or says who has it. For `apply`, `rollback` and `remove`; readers need none.
     pub fn lock(&self) -> Result<HostLock, KernelError> {
-        HostLock::take(&self.places.run)
+        let lock = HostLock::take(&self.places.run)?;
+        memlock::lift();
+        Ok(lock)
+    }
+
+    /// Takes the right to change this host, and waits for it that long.
+    pub(crate) fn lock_within(&self, patience: Duration) -> Result<HostLock, KernelError> {
+        HostLock::take_within(&self.places.run, patience)
     }
 
     /// Removes the directories of the set in which nothing is pinned. For the end of a removal: an empty
@@ -116,6 +137,11 @@ pub fn namespace(path: Option<&Path>) -> Result<NamespaceFacts, KernelError> {
         inode: netns.inode(),
         interfaces: interfaces.into_iter().map(|(index, interface)| (index, interface.name)).collect(),
     })
+}
+
+/// How tc chains are attached here where their manifest doesn't say: by tcx if the kernel has it. Asks the kernel.
+pub fn attach() -> Result<Attach, KernelError> {
+    Ok(if observe::has_tcx()? { Attach::Tcx } else { Attach::Clsact })
 }
 
 /// The sets that have something pinned on this host, ascending.

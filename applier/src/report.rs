@@ -4,12 +4,13 @@
 //! compared with one that is made anew: if they differ, the saved one is stale.
 
 use bpfkit_schemas::report::{
-    HookReport, HookStatusReport, LineReport, MapReport, MapStatusReport, PlanReport, ProgramReport, StatusReport,
-    VERSION,
+    GenerationReport, HookReport, HookStatusReport, LineReport, MapReport, MapStatusReport, PlanReport, ProgramReport,
+    StatusReport, VERSION,
 };
 
 use crate::{
-    live::{Interface, Record},
+    generations::{Generation, State},
+    live::{Hold, Interface, Record},
     plan::{Cleanup, HookPlan, MapBecause, MapPlan, MapSource, Mark, PinChange, Plan, Purpose, describe},
     record::RecordedSource,
     status::{Drift, HookStatus, MapStatus, Status},
@@ -39,6 +40,7 @@ impl From<&Plan> for PlanReport {
                 .collect(),
             warnings: plan.warnings.iter().map(ToString::to_string).collect(),
             unchanged: plan.unchanged,
+            generation: None,
         }
     }
 }
@@ -68,11 +70,14 @@ fn hook(plan: &HookPlan) -> HookReport {
         namespace: plan.interface.namespace.inode,
         netns: netns(&plan.interface),
         mode: plan.mode.to_string(),
+        attach: plan.attach.map(|attach| attach.to_string()),
         engine: "fused".to_owned(),
         change: plan.verb().to_owned(),
         because: plan.because.iter().map(|because| because.words(&plan.lines)).collect(),
         seen_revision: plan.seen.revision.map(|revision| revision.0),
-        seen_link: plan.seen.ours.map(|(link, _)| link.0),
+        seen_filters: plan.seen.filters.map(|revision| revision.0),
+        seen_link: plan.seen.ours.and_then(|(hold, _)| hold.link()).map(|link| link.0),
+        seen_filter: plan.seen.ours.and_then(|(hold, _)| filter(hold)),
         seen_program: plan.seen.ours.map(|(_, program)| program.0),
         programs: plan
             .lines
@@ -106,6 +111,13 @@ fn programs(record: &Record) -> Vec<ProgramReport> {
     record.programs.iter().map(report).collect()
 }
 
+fn filter(hold: Hold) -> Option<String> {
+    match hold {
+        Hold::Filter(filter) => Some(filter.to_string()),
+        Hold::Link(_) => None,
+    }
+}
+
 fn netns(interface: &Interface) -> Option<String> {
     interface.namespace.path.as_ref().map(|path| path.display().to_string())
 }
@@ -120,6 +132,31 @@ impl From<&Status> for StatusReport {
             maps: status.maps.iter().map(map_status).collect(),
             leftovers: status.leftovers.clone(),
             warnings: status.waiting.iter().map(ToString::to_string).collect(),
+            generations: Vec::new(),
+        }
+    }
+}
+
+impl Generation {
+    /// The JSON form, where `live` is the number of the generation that is.
+    pub fn report(&self, live: Option<u64>) -> GenerationReport {
+        let (seconds_left, back_to) = match &self.state {
+            State::Pending { until, back_to } => {
+                let left = until.left().ok().flatten().map_or(0, |left| left.as_secs());
+                (Some(left), *back_to)
+            }
+            State::Confirmed | State::PutBack => (None, None),
+        };
+        GenerationReport {
+            number: self.number,
+            live: live == Some(self.number),
+            state: self.state_word().to_owned(),
+            seconds_left,
+            back_to,
+            made: Some(self.made.to_string()),
+            of: self.of,
+            applied: Some(self.content.version.to_string()),
+            reference: Some(self.reference.clone()),
         }
     }
 }
@@ -132,7 +169,9 @@ fn hook_status(hook: &HookStatus) -> HookStatusReport {
         hook: hook.point.hook.to_string(),
         interface: hook.interface.name.clone(),
         netns: netns(&hook.interface),
-        link: hook.ours.map(|(link, _)| link.0),
+        attach: hook.attach.map(|attach| attach.to_string()),
+        link: hook.ours.and_then(|(hold, _)| hold.link()).map(|link| link.0),
+        filter: hook.ours.and_then(|(hold, _)| filter(hold)),
         program: hook.ours.map(|(_, program)| program.0),
         programs: hook.programs.clone(),
         applied: version(&hook.applied),

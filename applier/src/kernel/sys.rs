@@ -1,6 +1,6 @@
 //! `bpf(2)` itself: one function per command that bpfkit uses, safe to call with anything.
 //!
-//! The only file of the crate with `unsafe`. It turns slices, descriptors and
+//! The only module of the crate with `unsafe`. It turns slices, descriptors and
 //! numbers into the kernel's attribute structs and the kernel's answers into
 //! descriptors and numbers; errors are the bare `errno`, which [`super::error`]
 //! puts into words. It knows no hook, no chain and no path of ours.
@@ -10,6 +10,7 @@
 //! attribute as if zeros followed.
 
 mod attr;
+mod detach;
 
 use std::{
     ffi::CStr,
@@ -18,6 +19,7 @@ use std::{
 };
 
 use attr::Command;
+pub(crate) use detach::{close_on_exec, ignore_hangup};
 
 /// A descriptor that is known to be a map.
 #[derive(Debug)]

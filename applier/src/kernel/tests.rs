@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     execute::{Kernel, StepError},
     fuse::{Component, ComponentMap, FusedChain, Linker, MapLoad, SourceLine, verdict},
-    live::{Attachment, HookPoint, MapKey, MapShape, Namespace, Owner, Pin, Record, Revision},
+    live::{Attachment, By, HookPoint, MapKey, MapShape, Namespace, Owner, Pin, Record, Revision},
     record::{RecordedMap, RecordedProgram, RecordedSource},
 };
 
@@ -76,6 +76,7 @@ fn record(set: &SetName, hook: Hook, mode: Mode, hops: &[(&Rc<Component>, Procee
         programs: hops.iter().map(program).collect(),
         kernel_btf: Digest::from_bytes([3; 32]),
         glue: crate::fuse::GLUE_VERSION,
+        clsact: None,
         source: RecordedSource::default(),
     }
 }
@@ -105,7 +106,7 @@ impl Wire {
              ip -n {name} link set vA up; ip -n {name} link set vB up"
         ));
         let run = tempfile::tempdir().unwrap();
-        let places = Places { bpffs: BPFFS.into(), run: run.path().to_owned() };
+        let places = Places { bpffs: BPFFS.into(), run: run.path().to_owned(), ..Places::default() };
         let kernel = LinuxKernel::new(places, name.parse().unwrap());
         let path = Path::new("/run/netns").join(&name);
         let facts = namespace(Some(&path)).unwrap();
@@ -181,27 +182,26 @@ fn a_chain_on_each_hook_is_attached_replaced_and_detached() {
     ];
     let mut wire = Wire::new("hooks");
     for (hook, mode) in cases {
-        let point = HookPoint::of(&wire.interface, hook);
         let (old, new) = (wire.one(hook, mode, 2), wire.one(hook, mode, 1));
         let revision = wire.seen(hook).revision;
         assert_eq!(revision.is_some(), hook != Hook::Xdp);
 
-        let link = wire.kernel.attach(&wire.interface.clone(), hook, mode, &old, revision).unwrap();
+        let link = wire.kernel.attach(&wire.interface.clone(), hook, By::Link(mode), &old, revision).unwrap();
         let seen = wire.seen(hook);
         let ours = seen.ours.unwrap();
-        assert_eq!((ours.link, ours.mode, ours.attachment, ours.pin), (link, mode, Attachment::Attached, Pin::Pinned));
+        assert_eq!((ours.hold, ours.mode, ours.attachment, ours.pin), (link, mode, Attachment::Attached, Pin::Pinned));
         assert_eq!(ours.record.read().unwrap().hook, hook);
         assert!(seen.others.is_empty());
 
-        wire.kernel.replace(link, &old, &new).unwrap();
+        wire.kernel.replace(&wire.interface.clone(), hook, link, &old, &new).unwrap();
         assert_ne!(wire.seen(hook).ours.unwrap().program, ours.program);
-        let stale = wire.kernel.replace(link, &old, &new).unwrap_err();
+        let stale = wire.kernel.replace(&wire.interface.clone(), hook, link, &old, &new).unwrap_err();
         assert!(stale.is_contended(), "{stale}");
-        wire.kernel.replace(link, &new, &old).unwrap();
+        wire.kernel.replace(&wire.interface.clone(), hook, link, &new, &old).unwrap();
         assert_eq!(wire.seen(hook).ours.unwrap().program, ours.program);
 
-        wire.kernel.detach(&point, link).unwrap();
-        wire.kernel.detach(&point, link).unwrap();
+        wire.kernel.detach(&wire.interface.clone(), hook, link).unwrap();
+        wire.kernel.detach(&wire.interface.clone(), hook, link).unwrap();
         assert!(wire.seen(hook).ours.is_none());
         assert!(!wire.kernel.directory.path().exists());
     }
@@ -212,20 +212,20 @@ fn a_removed_pin_hides_nothing_while_somebody_holds_the_link() {
     let mut wire = Wire::new("unpinned");
     let point = HookPoint::of(&wire.interface, Hook::Xdp);
     let program = wire.one(Hook::Xdp, Mode::Native, 2);
-    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &program, None).unwrap();
-    let held = sys::link_by_id(link.0).unwrap();
+    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &program, None).unwrap();
+    let held = sys::link_by_id(link.link().unwrap().0).unwrap();
     std::fs::remove_file(wire.kernel.directory.link(&point)).unwrap();
 
     let live = wire.kernel.observe(&[]).unwrap();
     assert_eq!(live.points[&point].ours.as_ref().unwrap().pin, Pin::Gone);
     assert_eq!((live.litter.len(), &live.points[&point].lost), (0, &None));
-    wire.kernel.pin_link(&point, link).unwrap();
+    wire.kernel.pin(&wire.interface.clone(), Hook::Xdp, link).unwrap();
     assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().pin, Pin::Pinned);
 
     sys::link_detach(&held).unwrap();
     assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().attachment, Attachment::Detached);
-    let again = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &program, None).unwrap();
-    assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().link, again);
+    let again = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &program, None).unwrap();
+    assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().hold, again);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_link_that_went_with_its_pin_is_missed_by_its_record_and_the_hook_can_be_had
     for (hook, mode) in [(Hook::Xdp, Mode::Generic), (Hook::TcEgress, Mode::Native)] {
         let point = HookPoint::of(&wire.interface, hook);
         let program = wire.one(hook, mode, 2);
-        wire.kernel.attach(&wire.interface.clone(), hook, mode, &program, None).unwrap();
+        wire.kernel.attach(&wire.interface.clone(), hook, By::Link(mode), &program, None).unwrap();
         wire.lose(&point);
 
         let live = wire.kernel.observe(&[]).unwrap();
@@ -244,9 +244,9 @@ fn a_link_that_went_with_its_pin_is_missed_by_its_record_and_the_hook_can_be_had
         let found = crate::status::status(&live, None);
         assert!(found.has_drifted() && found.to_string().contains("its link is gone"), "{found}");
 
-        let link = wire.kernel.attach(&wire.interface.clone(), hook, mode, &program, None).unwrap();
+        let link = wire.kernel.attach(&wire.interface.clone(), hook, By::Link(mode), &program, None).unwrap();
         let seen = wire.seen(hook);
-        assert_eq!((seen.lost, seen.ours.unwrap().link), (None, link));
+        assert_eq!((seen.lost, seen.ours.unwrap().hold), (None, link));
         wire.lose(&point);
         let plan = crate::plan::remove(&wire.kernel.observe(&[]).unwrap());
         let outcome = crate::execute::execute(&plan, &Linker::nothing(), &mut wire.kernel);
@@ -261,8 +261,9 @@ fn a_stale_revision_is_refused() {
     let hook = Hook::TcIngress;
     let (first, second) = (wire.one(hook, Mode::Native, 0), wire.one(hook, Mode::Native, 0));
     let before = wire.seen(hook).revision.unwrap();
-    wire.kernel.attach(&wire.interface.clone(), hook, Mode::Native, &first, Some(before)).unwrap();
-    let error = wire.kernel.attach(&wire.interface.clone(), hook, Mode::Native, &second, Some(before)).unwrap_err();
+    wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &first, Some(before)).unwrap();
+    let error =
+        wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &second, Some(before)).unwrap_err();
     assert!(matches!(error, KernelError::Changed { .. }), "{error:?}");
     assert_ne!(wire.seen(hook).revision.unwrap(), Revision(before.0));
 }
@@ -271,13 +272,13 @@ fn a_stale_revision_is_refused() {
 fn a_taken_xdp_hook_names_its_owner_in_either_mode() {
     let mut wire = Wire::new("busy");
     let program = wire.one(Hook::Xdp, Mode::Native, 2);
-    wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &program, None).unwrap();
+    wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &program, None).unwrap();
 
     // Another set on the same interface.
     let name = format!("{}x", wire.name);
     let mut other = LinuxKernel::new(wire.kernel.places.clone(), name.parse().unwrap());
     for mode in [Mode::Native, Mode::Generic] {
-        let error = other.attach(&wire.interface, Hook::Xdp, mode, &program, None).unwrap_err();
+        let error = other.attach(&wire.interface, Hook::Xdp, By::Link(mode), &program, None).unwrap_err();
         let KernelError::Busy { owner, .. } = &error else { panic!("{error:?}") };
         assert!(owner.as_ref().unwrap().contains(&format!("the set `{}`", wire.name)), "{owner:?}");
     }
@@ -309,10 +310,10 @@ fn counters_survive_a_replace() {
     let component = answers("guard", ProgramType::Xdp, 2, Some(key.clone()));
     let hops = [(&component, Hook::Xdp.default_proceed_on())];
     let old = wire.load(Hook::Xdp, Mode::Native, &hops, &maps);
-    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &old, None).unwrap();
+    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &old, None).unwrap();
     assert_eq!(sys::prog_test_run(old.program(), &[0; 64]).unwrap(), 2);
     let new = wire.load(Hook::Xdp, Mode::Native, &hops, &maps);
-    wire.kernel.replace(link, &old, &new).unwrap();
+    wire.kernel.replace(&wire.interface.clone(), Hook::Xdp, link, &old, &new).unwrap();
     assert_eq!(sys::prog_test_run(new.program(), &[0; 64]).unwrap(), 2);
     let count = u64::from_ne_bytes(sys::array_lookup(&map, 0).unwrap().try_into().unwrap());
     assert!(count >= 2, "{count}");
@@ -324,22 +325,75 @@ fn counters_survive_a_replace() {
     assert_eq!(ours.maps[&key].id, id);
 }
 
-#[test]
-fn the_kernel_follows_the_rule_for_every_verdict() {
-    let mut wire = Wire::new("rule");
-    let verdicts = [0, 1, 2, 3, 4, 9, 0xffff_ffff, u64::MAX, 0x1_0000_0002, 0x8000_0000];
-    let proceed = [vec![], vec![2], vec![-1], vec![-1, 0, 3], vec![1, 2, 9], vec![i32::MIN]];
-    for r0 in verdicts {
-        for on in &proceed {
-            let on: ProceedOn = on.iter().copied().collect();
-            let (first, last) =
-                (answers("first", ProgramType::Xdp, r0, None), answers("last", ProgramType::Xdp, 5, None));
-            let hops = [(&first, on.clone()), (&first, on.clone()), (&last, on.clone())];
-            let program = wire.load(Hook::Xdp, Mode::Native, &hops, &BTreeMap::new());
-            let wanted = verdict(&[(r0, &on), (r0, &on), (5, &on)]).unwrap();
-            let found = sys::prog_test_run(program.program(), &[0; 64]).unwrap().cast_signed();
-            assert_eq!(found, wanted, "r0 = {r0:#x}, proceed_on {on:?}");
+/// How a program that answers `r0` is written.
+#[derive(Clone, Copy, Debug)]
+enum Written {
+    /// As it comes, with one exit at its end.
+    Plainly,
+    /// With an exit in its middle, which is the one taken.
+    InTheMiddle,
+    /// So that it can't be spliced.
+    ToBeCalled,
+}
+
+fn written(name: &str, how: Written, r0: u64) -> Rc<Component> {
+    let low = u32::try_from(r0 & 0xffff_ffff).unwrap().cast_signed();
+    let high = u32::try_from(r0 >> 32).unwrap().cast_signed();
+    let answer = [insn(0x18, 0, 0, 0, low), insn(0, 0, 0, 0, high), insn(EXIT, 0, 0, 0, 0)];
+    // Asks the packet's length of the context, so that what gets another one is refused.
+    let asks = insn(0x61, 3, 1, 0, 0);
+    let code = match how {
+        Written::Plainly => [&[asks][..], &answer].concat(),
+        Written::InTheMiddle => {
+            let jump = insn(0x15, 3, 0, 3, 0);
+            [&[asks, jump][..], &answer, &[insn(0xb7, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)]].concat()
         }
+        Written::ToBeCalled => [&[asks, insn(0xbf, 2, 10, 0, 0)][..], &answer].concat(),
+    };
+    Rc::new(Component::of(name, ProgramType::Xdp, code))
+}
+
+#[test]
+fn the_kernel_follows_the_rule_for_every_verdict_however_a_program_is_carried() {
+    use Written::{InTheMiddle, Plainly, ToBeCalled};
+
+    let mut wire = Wire::new("rule");
+    let verdicts = [0, 2, 3, 9, 0xffff_ffff, u64::MAX, 0x1_0000_0002, 0x8000_0000];
+    let proceed = [vec![], vec![2], vec![-1], vec![-1, 0, 3], vec![2, 9], vec![i32::MIN]];
+    let ways = [
+        [Plainly, Plainly, Plainly],
+        [InTheMiddle, ToBeCalled, InTheMiddle],
+        [ToBeCalled, InTheMiddle, Plainly],
+        [InTheMiddle, Plainly, ToBeCalled],
+        [ToBeCalled, ToBeCalled, ToBeCalled],
+    ];
+    for how in ways {
+        for r0 in verdicts {
+            for on in &proceed {
+                let on: ProceedOn = on.iter().copied().collect();
+                let first = written("first", how[0], r0);
+                let second = written("second", how[1], 2);
+                let last = written("last", how[2], 0x5_0000_0005);
+                // The first one runs twice.
+                let hops = [&first, &second, &first, &last].map(|component| (component, on.clone()));
+                let program = wire.load(Hook::Xdp, Mode::Native, &hops, &BTreeMap::new());
+                let wanted = verdict(&[(r0, &on), (2, &on), (r0, &on), (0x5_0000_0005, &on)]).unwrap();
+                let found = sys::prog_test_run(program.program(), &[0; 64]).unwrap().cast_signed();
+                assert_eq!(found, wanted, "{how:?}, r0 = {r0:#x}, proceed_on {on:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_test_of_ways_to_carry_a_program_carries_it_so() {
+    let set: SetName = "forms".parse().unwrap();
+    let pass = Hook::Xdp.default_proceed_on();
+    for (how, wanted) in [(Written::Plainly, true), (Written::InTheMiddle, true), (Written::ToBeCalled, false)] {
+        let (first, last) = (written("first", how, 2), written("last", Written::Plainly, 2));
+        let hops = [(&first, pass.clone()), (&last, pass.clone())];
+        let chain = chain(&record(&set, Hook::Xdp, Mode::Native, &hops), &hops);
+        assert_eq!(chain.forms()[0] == crate::fuse::Form::Spliced, wanted, "{how:?}");
     }
 }
 
@@ -388,7 +442,8 @@ fn a_foreign_program_is_named_and_left_alone() {
 
     let seen = wire.seen(Hook::Xdp);
     let mine = wire.one(Hook::Xdp, Mode::Native, 2);
-    let error = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &mine, None).unwrap_err();
+    let error =
+        wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &mine, None).unwrap_err();
     std::fs::remove_file(&pin).unwrap();
     assert_eq!((seen.others[0].name.as_str(), seen.others[0].mode), ("alien", Some(Mode::Generic)));
     assert_eq!(seen.others[0].owner, Owner::Foreign(Some(format!("pinned at {}", pin.display()))));

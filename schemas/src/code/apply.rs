@@ -11,8 +11,9 @@ Run the command with sudo. `check`, `build`, `bundle`, `inspect` and `verify` ne
 "The kernel answered EPERM or EACCES. Loading programs and changing hooks needs CAP_BPF,
 CAP_NET_ADMIN, CAP_PERFMON and, to enter network namespaces and mount bpffs, CAP_SYS_ADMIN.
 
-Run the command as root. Inside a container, give it these capabilities. If you are root already, the
-kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, at lockdown
+Run the command as root. Inside a container, give it these capabilities. Before Linux 5.11 maps and
+programs count as locked memory: bpfkit lifts that limit where it may (CAP_SYS_RESOURCE); where it may
+not, start it with `ulimit -l unlimited`. If you are root already, the kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, at lockdown
 (`/sys/kernel/security/lockdown`) and at security modules.";
     KERNEL_CALL = "A101", Failed, "a call to the kernel failed",
 "The kernel refused a call for a reason that bpfkit has no better words for. The message says what was
@@ -22,7 +23,7 @@ Nothing that was done before it stays half done: hooks that were changed already
 If it happens again with the same manifest, please report it with the kernel's release (`uname -r`).";
     KERNEL_TOO_OLD = "A102", Failed, "this kernel can't do this",
 "The plan needs something that the running kernel doesn't offer. XDP links came with Linux 5.9, the
-record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx, which `tc/ingress` and `tc/egress` use, with 6.6.
+record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx with 6.6 (without it tc chains hang on `clsact`).
 bpfkit asks the kernel and never compares version numbers, since distributions carry features back and forth.
 
 Use a newer kernel, or a hook that this one has: `bpftool feature probe` lists what it can do.";
@@ -62,7 +63,7 @@ Remove the other program with the tool that put it there (`ip link set … xdp o
 `bpfkit remove` for another set), or take the interface out of the chain.";
     HOOK_CHANGED = "A109", Contended, "somebody changed this hook meanwhile",
 "Every change is made on condition that the hook is still as it was when the plan was made: the kernel compares the old
-program of a link and the revision of a tcx hook. It was not, so another tool, or another bpfkit, was there
+program of a link and the revision of a tcx hook, and bpfkit the filters of a clsact hook. It was not, so another tool, or another bpfkit, was there
 in between. Nothing of theirs was overwritten.
 
 Run the command again; it makes a new plan from what is live now. If it happens each time, two tools are fighting over the hook.";
@@ -210,6 +211,12 @@ like `.data.a.b` that can't be told from `.data.a_b`, would be taken for the oth
 as variables, or thrown away as left over.
 
 Rename the map or the section: no `_data` or `_bss` at the front, and no further dot in a section's name.";
+    NO_TCX = "A312", Failed, "this kernel has no tcx",
+"The chain says `attach: tcx`, and the kernel answers that it has no such hook: tcx came with Linux 6.6, and a kernel can be built
+without it. bpfkit asks the kernel and compares no versions.
+
+Say `attach: clsact`, which hangs the chain on a filter of the `clsact` qdisc, or leave `attach` out: then tcx is taken where it
+is, and clsact elsewhere.";
     XDP_TAKEN = "A320", Failed, "somebody else's program holds the hook",
 "XDP runs one program per interface, and somebody else's is attached. Replacing it would take down whatever it does,
 so bpfkit never does that: the message names the program and what is known of its owner.
@@ -245,6 +252,13 @@ contents may go, `bpfkit remove NAME` and apply again.";
 "tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
 
 Detach some of them with the tools that attached them; `bpftool net show` lists them.";
+    FILTER_BLOCKED = "A326", Failed, "a filter of ours can't be the first at the hook",
+"With `attach: clsact` a chain is a `cls_bpf` filter of priority 1, so that it runs before the filters of others. All filters of
+one priority are of one kind and one protocol, and somebody's filter of another kind has this one; or the interface has the old
+`ingress` qdisc, in whose place `clsact` would have to be for `tc/egress`. bpfkit takes nothing away from others.
+
+Give the other filter another priority (`tc filter show dev IF ingress` lists them), or say `attach: tcx`: that hook runs
+before all filters.";
     OBJECT_MISDESCRIBED = "A330", Failed, "an object is not what its bundle says it is",
 "A set bundle's config describes each object: its digest, programs, maps, globals and license. The object
 that is to be loaded is read again and held to that. They differ, so nobody can say what was reviewed and
@@ -256,6 +270,63 @@ Bundle the set again. A bundle that bpfkit wrote never says this.";
 the host that applies. It names something that this bpfkit doesn't know of the host, or doesn't come to an end.
 
 The facts are `host.name`, `host.arch` and `host.kernel`.";
+    NO_GENERATION = "A350", Failed, "there is no such generation",
+"Each apply that brought something new is kept on this host as a generation, under a number. The last five are kept,
+and always the last two that were meant to stay. The one that was asked for isn't among them, or nothing was kept yet.
+`bpfkit remove` forgets all of a set's.
+
+`bpfkit status NAME --generations` lists what can be gone back to.";
+    GENERATION_DAMAGED = "A351", Failed, "a kept generation is damaged",
+"A generation's file under `/var/lib/bpfkit/<set>/generations` begins with the digest of all that follows. It doesn't hash to
+that, is of another format, or isn't a regular file: a disk went bad, somebody changed it, or another version of bpfkit
+wrote it. Nothing of it is used: chains and the trust block would come out of it.
+
+Go back to another generation, or apply the set anew. What is live isn't touched by this.";
+    NOT_KEPT = "A352", Failed, "the way back can't be kept",
+"What was applied is kept under `/var/lib/bpfkit/<set>`, so that `bpfkit rollback` and `bpfkit apply --last` have something to go back
+to. Writing there failed: the disk is full, mounted read-only, or not ours to write.
+
+As a warning after an apply: the new chains are live, but the next boot restores the generation before. `apply --confirm` refuses
+beforehand, since it couldn't keep its promise. Mend the file system and apply again, which keeps it.";
+    GENERATION_PENDING = "A353", Contended, "a generation waits to be confirmed",
+"Somebody applied with `--confirm` and has some time to say that all is well; otherwise the generation before is put back.
+Another apply in between would be lost with it, or keep what nobody confirmed, so it is refused, whoever makes it.
+
+`bpfkit confirm NAME` keeps what is live, `bpfkit rollback NAME` puts the generation before back at once, `bpfkit remove NAME`
+takes the set off; or wait until the time is over.";
+    NOTHING_PENDING = "A354", Failed, "there is nothing to confirm",
+"`bpfkit confirm` keeps what was applied with `--confirm`. What is live of this set was applied without it, or was confirmed
+already.
+
+`bpfkit status NAME` shows what is live, and whether it waits.";
+    CONFIRMED_TOO_LATE = "A355", Failed, "it was not confirmed in time",
+"The time that `apply --confirm` gave is over, or the machine was booted since. The generation before was put back, or is just
+being put back; what was not confirmed isn't live any more.
+
+Go back to it by its number (`bpfkit rollback NAME NUMBER`), or apply again and give it more time.";
+    NO_WATCHER = "A356", Failed, "nobody would put it back",
+"`apply --confirm` starts a process that outlives it, its terminal and its connection, and puts the generation before back when
+nobody confirms. That process could not be started, so nothing was changed: a change that nobody would take back is not
+what was asked for.
+
+The cause says why. Without `--confirm` no such process is needed.";
+    NO_WAY_BACK = "A357", Failed, "there is nothing to go back to",
+"`apply --confirm` promises to put back what is live now. That isn't kept on this host: it was applied by a bpfkit that kept
+nothing, the last apply was cut off, or `/var/lib/bpfkit` was lost. Nothing was changed.
+
+Apply what is live once more without `--confirm`: that changes no chain, and keeps it.";
+    RESTORE_INCOMPLETE = "A358", Failed, "not every chain could be restored yet",
+"`apply --last` runs early in a boot, when some interfaces or network namespaces may not be there yet. Chains of those that are
+there were applied; those that a chain names and that are missing have none, and the message lists them. One that is missing
+doesn't leave the others bare, as it would in an ordinary apply.
+
+Run it again when they are there: what is live already stays as it is. The unit of `bpfkit systemd install` does so by itself for a while.";
+    UNIT_NOT_OURS = "A359", Failed, "a unit of that name is somebody else's",
+"`bpfkit systemd install` writes `bpfkit-restore.service`, and `bpfkit systemd remove` removes it; a unit that bpfkit wrote says so in its
+first line. The file that is there doesn't, so somebody wrote or changed it, and it is left alone.
+
+Move it away, or put changes into a drop-in (`systemctl edit bpfkit-restore`) and let bpfkit write the unit itself.";
+
     LINK_NO_ENTRY = "A400", Failed, "an object has no such program",
 "The bundle says which function of the object is the program, and the object has no entry program of that
 name. Functions in `.text` are subprograms and can't be attached.
