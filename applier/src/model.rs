@@ -1,6 +1,6 @@
 //! A kernel made of plain values, for tests: it can be asked, changed, disturbed, made to fail and killed.
 //!
-//! Pure. It does what Linux 6.18 does as far as [`Kernel`] asks: one link per hook
+//! Pure. It does what Linux 6.18 does as far as [`Kernel`](crate::execute::Kernel) asks: one link per hook
 //! and set, XDP for one owner alone, tcx in order with a revision, filters behind it on
 //! a qdisc, pins that keep things alive, ids that are never used twice. `model/script.rs` plays one script on
 //! the model and on a real kernel, so that the two can be held to each other.

@@ -305,11 +305,12 @@ fn narrowing(fetched: &FetchedBundle, asked: &Asked, today: Date, findings: &mut
         match weigh_on(&own, &case, today) {
             Ok(believed) => narrowed_by.push(believed),
             Err(reasons) => {
-                findings.extend(reasons.into_iter().map(|reason| Finding {
-                    reason,
-                    about: about.clone(),
-                    by: Whose::SetsOwn,
-                }));
+                for reason in reasons {
+                    // What the deciding policy says already needn't be heard twice.
+                    if !findings.iter().any(|known| known.about == about && known.reason == reason) {
+                        findings.push(Finding { reason, about: about.clone(), by: Whose::SetsOwn });
+                    }
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ mod support;
 mod apart;
 #[path = "live/chains.rs"]
 mod chains;
+#[path = "live/demo.rs"]
+mod demo;
 #[path = "live/drift.rs"]
 mod drift;
 #[path = "live/escape.rs"]

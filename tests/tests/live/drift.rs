@@ -158,7 +158,14 @@ fn a_filter_of_another_kind_at_our_priority_is_refused_by_name() {
 
 /// Loads a program that passes everything, as a stranger would, and attaches it to `eth0` without a link.
 #[track_caller]
-pub(crate) fn stranger_at_xdp(host: &Host) {
+fn stranger_at_xdp(host: &Host) {
+    stranger_loaded(host);
+    stranger_attached(host);
+}
+
+/// The stranger's program, loaded and pinned.
+#[track_caller]
+pub(crate) fn stranger_loaded(host: &Host) {
     let folder = tempfile::tempdir().unwrap();
     let source = "#include <vmlinux.h>\n#include <bpf/bpf_helpers.h>\n\
                   SEC(\"xdp\") int stranger(struct xdp_md *ctx) { return 2; }\n\
@@ -166,6 +173,11 @@ pub(crate) fn stranger_at_xdp(host: &Host) {
     let object = compile(folder.path(), source, "stranger");
     fs::write(host.folder().join("stranger.o"), object).unwrap();
     host.run("bpftool prog load stranger.o /sys/fs/bpf/stranger").exits(0);
+}
+
+/// Attaches it.
+#[track_caller]
+pub(crate) fn stranger_attached(host: &Host) {
     host.run("bpftool net attach xdpdrv pinned /sys/fs/bpf/stranger dev eth0").exits(0);
 }
 
