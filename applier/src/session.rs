@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
-    desired::{Desired, DesiredError, Host, ProgramFacts, Wanted, expand, namespaces},
+    desired::{Desired, DesiredError, Host, ProgramFacts, Wanted, cgroups, expand, namespaces},
     execute::{Outcome, converge},
     facts::{self, FactsError},
     fuse::{FuseProblem, GLUE_VERSION, Linker},
@@ -217,6 +217,11 @@ impl Session {
             // A path that leads to no namespace is left out: the expansion says so, with the chain's place.
             if path.as_ref().is_none_or(|path| path.exists()) {
                 host.namespaces.insert(path.clone(), kernel::namespace(path.as_deref())?);
+            }
+        }
+        for path in cgroups(&wanted, &self.facts) {
+            if let Some(id) = kernel::cgroup(&path)? {
+                host.cgroups.insert(path, id);
             }
         }
         Ok(expand(&wanted, &host)?)

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bpfkit_objects::insn::{Insn, POISON};
-use bpfkit_schemas::hook::Hook;
+use bpfkit_schemas::{hook::Hook, object::ProgramType};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -139,15 +139,15 @@ fn load_program(
     let license = CString::new(fused.license.as_str()).map_err(|error| failed(io::Error::other(error)))?;
     let name = format!("bk_{}", record.set);
     let spec = ProgramSpec {
-        program_type: match record.hook {
-            Hook::Xdp => PROGRAM_XDP,
-            Hook::TcIngress | Hook::TcEgress => PROGRAM_SCHED_CLS,
-        },
+        program_type: program_type(record.hook),
         instructions: &Insn::encode_all(instructions),
         license: &license,
         name: &name,
         flags: if fused.frags { F_XDP_HAS_FRAGS } else { 0 },
-        attach_type: 0,
+        attach_type: match record.hook {
+            Hook::Cgroup(hook) => hook.attach_type(),
+            Hook::Xdp | Hook::TcIngress | Hook::TcEgress => 0,
+        },
     };
     let refused = match sys::prog_load(&spec, None) {
         Ok(program) => return Ok(program),
@@ -177,6 +177,21 @@ fn load_program(
         log: write_log(logs, record, &log),
         source: refused,
     })
+}
+
+/// The kernel's number of the type of program that a hook runs (`enum bpf_prog_type`).
+fn program_type(hook: Hook) -> u32 {
+    match hook.program_type() {
+        ProgramType::CgroupSkb => 8,
+        ProgramType::CgroupSock => 9,
+        ProgramType::SockOps => 13,
+        ProgramType::CgroupDevice => 15,
+        ProgramType::CgroupSockAddr => 18,
+        ProgramType::CgroupSysctl => 23,
+        ProgramType::CgroupSockopt => 25,
+        ProgramType::SchedCls => PROGRAM_SCHED_CLS,
+        _ => PROGRAM_XDP,
+    }
 }
 
 /// The verifier's reason with the place in C that it is about: `` `guard` (src/guard.bpf.c:41): R0 !read_ok ``.
