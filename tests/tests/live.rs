@@ -17,6 +17,8 @@ mod support;
 mod apart;
 #[path = "live/chains.rs"]
 mod chains;
+#[path = "live/confirm.rs"]
+mod confirm;
 #[path = "live/drift.rs"]
 mod drift;
 #[path = "live/escape.rs"]

@@ -100,6 +100,8 @@ pub(super) fn carry(
         Ok(generation) => {
             kernel.publish(generation.number)?;
             if was != Some(generation.number) {
+                // Of a run that was cut off, empty directories may be left.
+                kernel.tidy();
                 applied.unkept.extend(store.collect(Some(generation.number)).err());
             }
             applied.generation = Some(generation);

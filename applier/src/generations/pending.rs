@@ -161,7 +161,11 @@ fn left(until: &Deadline) -> Result<Option<Duration>, GenerationError> {
 fn way_back(kernel: &LinuxKernel, store: &Store, today: &Today) -> Result<Option<u64>, GenerationError> {
     match kernel.published() {
         Some(number) => {
-            session(store, &store.read(number)?, today)?;
+            let kept = store.read(number).map_err(|error| match error {
+                StoreError::Missing { .. } => GenerationError::NoWayBack { set: store.set().clone() },
+                other => other.into(),
+            })?;
+            session(store, &kept, today)?;
             Ok(Some(number))
         }
         None if is_live(&kernel.observe(&[])?) => Err(GenerationError::NoWayBack { set: store.set().clone() }),
