@@ -7,7 +7,7 @@ CARGO  ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint schema install
+.PHONY: help build demo test bench lint schema install
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -25,6 +25,11 @@ demo: ## Take three C programs to a live, signed chain, in namespaces of its own
 test: ## Check everything, the fast things first (root)
 	@tools/setup test
 	+@tools/test
+
+bench: ## Measure bpfkit beside what its users would run otherwise (root; ARGS=--write for docs/benchmarks.md)
+	@tools/setup test
+	+@$(CARGO) build --release --locked --workspace --bins
+	+@$(CARGO) bench --locked --workspace --bench bench -- $(ARGS)
 
 lint: ## Check format, lints and layering: what to run before each commit
 	$(CARGO) fmt --all --check

@@ -10,6 +10,7 @@
 //! | a pattern may match nothing: the chain waits | a warning in the plan |
 //! | one hook of one interface has one chain of the set | A303 |
 //! | programs that share a map agree about its shape | A304 |
+//! | a chain that is to be attached by tcx is on a kernel that has it | A312 |
 //!
 //! Same-named maps are private to each program, unless `maps:` lists the name or the
 //! object asks to pin it by name: then the set shares one. Constant data (`.rodata`)
@@ -24,7 +25,7 @@ use std::{
 use bpfkit_schemas::{
     chain::{Chain, HostText, SharedMap},
     diagnostic::{Source, Span},
-    hook::{Foreign, Hook},
+    hook::{Attach, Foreign, Hook},
     names::{Digest, ProgramName, SetName},
     object::{MapDescriptor, ProgramType},
     template::{HostFacts, render_host},
@@ -102,6 +103,8 @@ pub struct Host {
     /// How many processors there may be (`/sys/devices/system/cpu/possible`): the size of a
     /// `perf_event_array` that the object leaves open, as in libbpf.
     pub processors: u32,
+    /// How tc chains are attached here where their manifest doesn't say: by tcx if the kernel has it.
+    pub attach: Attach,
 }
 
 /// One namespace that exists.
@@ -135,6 +138,8 @@ pub struct DesiredChain {
     pub interface: Interface,
     /// What about strangers.
     pub foreign: Foreign,
+    /// How it is attached, at a tc hook.
+    pub attach: Option<Attach>,
     /// What the chain will say about itself: its mode, its programs, their maps.
     pub record: Record,
 }
@@ -245,6 +250,11 @@ impl<'a> Expansion<'a> {
             });
             return;
         };
+        let attach = chain.hook.is_tc().then_some(chain.attach.unwrap_or(self.host.attach));
+        if attach == Some(Attach::Tcx) && self.host.attach != Attach::Tcx {
+            self.problems.push(DesiredProblem::NoTcx { hook: chain.hook, at: chain.at });
+            return;
+        }
         for text in &chain.interfaces {
             let Some(pattern) = self.render(text, chain.at) else { continue };
             let Some(matches) = self.matches(chain, &pattern, netns.as_deref(), namespace) else { continue };
@@ -262,9 +272,10 @@ impl<'a> Expansion<'a> {
                     programs: programs.clone(),
                     kernel_btf: self.wanted.kernel_btf,
                     glue: self.wanted.glue,
+                    clsact: None,
                     source: self.wanted.origin.clone(),
                 };
-                let wanted = DesiredChain { interface, foreign: chain.foreign, record };
+                let wanted = DesiredChain { interface, foreign: chain.foreign, attach, record };
                 self.claim(chain, pattern.clone(), wanted);
             }
         }

@@ -20,13 +20,10 @@
 
 use std::collections::BTreeMap;
 
-use bpfkit_schemas::{
-    diagnostic::Diagnose,
-    hook::{Hook, Mode},
-};
+use bpfkit_schemas::{diagnostic::Diagnose, hook::Hook};
 
 use crate::{
-    live::{HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, ProgramId, Record, Revision},
+    live::{By, Hold, Interface, Litter, MapId, MapKey, MapShape, ProgramId, Record, Revision},
     plan::{Cleanup, HookPlan, HookStep, MapPlan, MapSource, PinChange, Plan},
 };
 
@@ -79,30 +76,43 @@ pub trait Kernel {
     /// Takes hold of a live program, so that it can be put back after it was replaced.
     fn hold(&mut self, id: ProgramId) -> Result<Self::Program, Self::Error>;
 
-    /// Attaches `program` by a new link, and pins the link.
+    /// Attaches `program` by a new link or as a new filter, and pins what there is to pin.
     ///
     /// On tcx it goes first (`BPF_F_BEFORE` with no neighbour), and `expect`, where there is one, is the revision
-    /// that the hook must have. On XDP the hook must be empty. A taken hook is [contended](StepError::is_contended).
+    /// that the hook must have. On XDP the hook must be empty. A filter goes before all others of its priority, and
+    /// `expect` is what the hook's list of filters must be. A taken hook is [contended](StepError::is_contended).
     fn attach(
         &mut self,
         interface: &Interface,
         hook: Hook,
-        mode: Mode,
+        by: By,
         program: &Self::Program,
         expect: Option<Revision>,
-    ) -> Result<LinkId, Self::Error>;
+    ) -> Result<Hold, Self::Error>;
 
-    /// Makes `link` hold `to` in place of `from`: `BPF_LINK_UPDATE` with `BPF_F_REPLACE` and the old program.
+    /// Makes `hold` hold `to` in place of `from`, in one step for the packets.
     ///
-    /// A link that holds another program or was detached meanwhile (`ENOLINK`) is [contended](StepError::is_contended).
-    fn replace(&mut self, link: LinkId, from: &Self::Program, to: &Self::Program) -> Result<(), Self::Error>;
+    /// A link by `BPF_LINK_UPDATE` with `BPF_F_REPLACE` and the old program; one that holds another program or was
+    /// detached meanwhile (`ENOLINK`) is [contended](StepError::is_contended). A filter by a change of the same priority
+    /// and handle. The kernel compares nothing then, so the method looks directly before and after, and a
+    /// filter that has another program is contended; what somebody puts there in between is overwritten.
+    fn replace(
+        &mut self,
+        interface: &Interface,
+        hook: Hook,
+        hold: Hold,
+        from: &Self::Program,
+        to: &Self::Program,
+    ) -> Result<(), Self::Error>;
 
-    /// Pins `link` at `point`'s path again.
-    fn pin_link(&mut self, point: &HookPoint, link: LinkId) -> Result<(), Self::Error>;
+    /// Pins what holds a chain again, and the chain's record.
+    fn pin(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<(), Self::Error>;
 
-    /// Detaches `link` and removes its pin. That either is gone already is no error.
-    /// A pin of another link at that path is [contended](StepError::is_contended).
-    fn detach(&mut self, point: &HookPoint, link: LinkId) -> Result<(), Self::Error>;
+    /// Detaches a chain and removes its pins. That any of it is gone already is no error.
+    ///
+    /// A pin of another link at that path is [contended](StepError::is_contended), and so is a filter that isn't ours.
+    /// The record's pin stays if it is of another chain. The qdisc goes with the last filter if the set made it.
+    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<(), Self::Error>;
 
     /// Removes what a killed run left behind. That it is gone already is no error.
     fn sweep(&mut self, litter: &Litter) -> Result<(), Self::Error>;
@@ -180,19 +190,19 @@ struct Ready<'p, K: Kernel> {
 }
 
 enum Call<K: Kernel> {
-    PinLink { link: LinkId },
-    Drop { link: LinkId },
-    Attach { new: K::Program, expect: Option<Revision> },
-    Replace { link: LinkId, old: K::Program, new: K::Program },
-    Detach { link: LinkId, old: K::Program },
+    Pin { hold: Hold },
+    Drop { hold: Hold },
+    Attach { new: K::Program, by: By, expect: Option<Revision> },
+    Replace { hold: Hold, old: K::Program, new: K::Program },
+    Detach { hold: Hold, by: By, old: K::Program },
 }
 
 /// A change that was made, with what putting it back takes.
 enum Changed<'r, K: Kernel> {
     Pinned { key: &'r MapKey, before: Option<&'r K::Map> },
-    Attached { hook: &'r HookPlan, link: LinkId },
-    Replaced { hook: &'r HookPlan, link: LinkId, old: &'r K::Program, new: &'r K::Program },
-    Detached { hook: &'r HookPlan, old: &'r K::Program },
+    Attached { hook: &'r HookPlan, hold: Hold },
+    Replaced { hook: &'r HookPlan, hold: Hold, old: &'r K::Program, new: &'r K::Program },
+    Detached { hook: &'r HookPlan, by: By, old: &'r K::Program },
 }
 
 type Failed<K> = (Step, <K as Kernel>::Error);
@@ -235,14 +245,16 @@ impl<K: Kernel> Run<'_, K> {
         maps: &BTreeMap<MapKey, K::Map>,
     ) -> Result<Call<K>, Failed<K>> {
         Ok(match step {
-            HookStep::PinLink { link } => Call::PinLink { link: *link },
-            HookStep::Drop { link } => Call::Drop { link: *link },
-            HookStep::Attach { chain, expect } => Call::Attach { new: self.load(hook, chain, maps)?, expect: *expect },
-            HookStep::Replace { chain, link, expect } => {
-                let old = self.hold(*expect)?;
-                Call::Replace { link: *link, old, new: self.load(hook, chain, maps)? }
+            HookStep::Pin { hold } => Call::Pin { hold: *hold },
+            HookStep::Drop { hold } => Call::Drop { hold: *hold },
+            HookStep::Attach { chain, by, expect } => {
+                Call::Attach { new: self.load(hook, chain, maps)?, by: *by, expect: *expect }
             }
-            HookStep::Detach { link, program } => Call::Detach { link: *link, old: self.hold(*program)? },
+            HookStep::Replace { chain, hold, expect } => {
+                let old = self.hold(*expect)?;
+                Call::Replace { hold: *hold, old, new: self.load(hook, chain, maps)? }
+            }
+            HookStep::Detach { hold, by, program } => Call::Detach { hold: *hold, by: *by, old: self.hold(*program)? },
         })
     }
 
@@ -324,26 +336,27 @@ impl<K: Kernel> Ready<'_, K> {
     /// packets meet, and unpinning a link again could take its chain down.
     fn take(&self, kernel: &mut K) -> Result<Option<Changed<'_, K>>, K::Error> {
         let hook = self.hook;
+        let (interface, at) = (&hook.interface, hook.point.hook);
         Ok(match &self.call {
-            Call::PinLink { link } => {
-                kernel.pin_link(&hook.point, *link)?;
+            Call::Pin { hold } => {
+                kernel.pin(interface, at, *hold)?;
                 None
             }
-            Call::Drop { link } => {
-                kernel.detach(&hook.point, *link)?;
+            Call::Drop { hold } => {
+                kernel.detach(interface, at, *hold)?;
                 None
             }
-            Call::Attach { new, expect } => {
-                let link = kernel.attach(&hook.interface, hook.point.hook, hook.mode, new, *expect)?;
-                Some(Changed::Attached { hook, link })
+            Call::Attach { new, by, expect } => {
+                let hold = kernel.attach(interface, at, *by, new, *expect)?;
+                Some(Changed::Attached { hook, hold })
             }
-            Call::Replace { link, old, new } => {
-                kernel.replace(*link, old, new)?;
-                Some(Changed::Replaced { hook, link: *link, old, new })
+            Call::Replace { hold, old, new } => {
+                kernel.replace(interface, at, *hold, old, new)?;
+                Some(Changed::Replaced { hook, hold: *hold, old, new })
             }
-            Call::Detach { link, old } => {
-                kernel.detach(&hook.point, *link)?;
-                Some(Changed::Detached { hook, old })
+            Call::Detach { hold, by, old } => {
+                kernel.detach(interface, at, *hold)?;
+                Some(Changed::Detached { hook, by: *by, old })
             }
         })
     }
@@ -354,11 +367,15 @@ impl<K: Kernel> Changed<'_, K> {
         let (what, result) = match self {
             Self::Pinned { key, before: Some(map) } => (Step::PinMap(key.clone()), kernel.pin_map(key, map)),
             Self::Pinned { key, before: None } => (Step::UnpinMap(key.clone()), kernel.unpin_map(key)),
-            Self::Attached { hook, link } => (Step::detach(hook), kernel.detach(&hook.point, link)),
-            Self::Replaced { hook, link, old, new } => (Step::replace(hook), kernel.replace(link, new, old)),
+            Self::Attached { hook, hold } => {
+                (Step::detach(hook), kernel.detach(&hook.interface, hook.point.hook, hold))
+            }
+            Self::Replaced { hook, hold, old, new } => {
+                (Step::replace(hook), kernel.replace(&hook.interface, hook.point.hook, hold, new, old))
+            }
             // Where it stood among others at the hook is lost; it goes first, as every new chain does.
-            Self::Detached { hook, old } => {
-                let again = kernel.attach(&hook.interface, hook.point.hook, hook.mode, old, None);
+            Self::Detached { hook, by, old } => {
+                let again = kernel.attach(&hook.interface, hook.point.hook, by, old, None);
                 (Step::attach(hook), again.map(drop))
             }
         };

@@ -11,6 +11,7 @@
 //! | [`sys`] | `bpf(2)`, the only `unsafe` |
 //! | [`bpffs`] | where pins lie, and making, moving and removing them |
 //! | [`netns`], [`netlink`] | network namespaces and their interfaces |
+//! | [`clsact`] | filters of tc hooks |
 //! | [`observe`] | the host → [`LiveState`] |
 //! | [`published`] | which generation is live: one name in bpffs |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
@@ -18,6 +19,7 @@
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
 
 mod bpffs;
+mod clsact;
 mod data_map;
 pub mod detach;
 pub mod error;
@@ -40,7 +42,7 @@ use std::{
 };
 
 use bpfkit_schemas::{
-    hook::Hook,
+    hook::{Attach, Hook},
     names::{Digest, SetName},
 };
 
@@ -131,6 +133,11 @@ pub fn namespace(path: Option<&Path>) -> Result<NamespaceFacts, KernelError> {
         inode: netns.inode(),
         interfaces: interfaces.into_iter().map(|(index, interface)| (index, interface.name)).collect(),
     })
+}
+
+/// How tc chains are attached here where their manifest doesn't say: by tcx if the kernel has it. Asks the kernel.
+pub fn attach() -> Result<Attach, KernelError> {
+    Ok(if observe::has_tcx()? { Attach::Tcx } else { Attach::Clsact })
 }
 
 /// The sets that have something pinned on this host, ascending.

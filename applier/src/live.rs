@@ -17,7 +17,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use bpfkit_schemas::{
-    hook::{Hook, Mode},
+    hook::{Attach, Hook, Mode},
     names::{Digest, MapName, ProgramName, SetName},
 };
 
@@ -54,6 +54,80 @@ id!(
     /// The revision of a tcx hook (`BPF_PROG_QUERY`, Linux 6.6): it starts at 1 and grows with every change.
     Revision(u64)
 );
+
+/// A filter of a `clsact` qdisc, by the two numbers that `tc` names it by. Unique at one hook alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct FilterId {
+    /// Its priority (`pref`), from 1: filters of a lower one run first.
+    pub priority: u16,
+    /// Its handle among the filters of that priority.
+    pub handle: u32,
+}
+
+impl FilterId {
+    /// The priority of our filters: the first that there is.
+    pub const PRIORITY: u16 = 1;
+
+    /// The first handle that a set takes: one that no other tool gives out, and another for nearly each set.
+    ///
+    /// Tools count handles from 1, and the kernel gives out the lowest that is free.
+    pub fn first_of(set: &SetName) -> Self {
+        // FNV-1a: the number must be the same on every host and for ever.
+        let hash =
+            set.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        Self { priority: Self::PRIORITY, handle: 0x6200_0000 | (hash >> 8) }
+    }
+
+    /// The next handle of the same priority.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self { handle: self.handle.wrapping_add(1).max(1), ..self }
+    }
+}
+
+/// `filter pref 1 handle 0x62a1b2c3`, as `tc` writes it.
+impl fmt::Display for FilterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "filter pref {} handle {:#x}", self.priority, self.handle)
+    }
+}
+
+/// What holds a chain of ours at its hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum Hold {
+    /// A link.
+    Link(LinkId),
+    /// A filter of the interface's `clsact`.
+    Filter(FilterId),
+}
+
+impl Hold {
+    /// The link, where it is one.
+    pub fn link(self) -> Option<LinkId> {
+        match self {
+            Self::Link(link) => Some(link),
+            Self::Filter(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(link) => write!(f, "link {link}"),
+            Self::Filter(filter) => filter.fmt(f),
+        }
+    }
+}
+
+/// How a chain is to be attached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum By {
+    /// By a new link: in XDP's mode, or first of the tcx list.
+    Link(Mode),
+    /// As this filter, which must not be there yet.
+    Filter(FilterId),
+}
 
 /// A network namespace: what it is, and one way to get there.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
@@ -122,6 +196,9 @@ pub struct LivePoint {
     pub presence: Presence,
     /// The set's own chain.
     pub ours: Option<LiveChain>,
+    /// The set's chain that is attached besides, in the other of tc's two ways: a run was killed between
+    /// attaching in one and detaching in the other. A link is [`LivePoint::ours`] then, a filter this.
+    pub twin: Option<LiveChain>,
     /// The chain of the set that was here, where there is none now and its record is still pinned: somebody
     /// removed its link. Never beside [`LivePoint::ours`].
     pub lost: Option<LostChain>,
@@ -129,6 +206,28 @@ pub struct LivePoint {
     pub others: Vec<OtherProgram>,
     /// The hook's revision, where the kernel counts one (tcx).
     pub revision: Option<Revision>,
+    /// The filters of the hook; none where it has none (XDP).
+    pub filters: Option<Filters>,
+}
+
+/// What there is to know of a tc hook's filters before one is added.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Filters {
+    /// Stands for the list: which filter runs which program, in which order. The kernel counts no revision of it.
+    pub revision: Revision,
+    /// Whether there is a qdisc for them.
+    pub qdisc: Qdisc,
+    /// Why a filter of ours can't be first, in a few words: "a `u32` filter has priority 1".
+    pub blocked: Option<String>,
+}
+
+/// Whether an interface has the qdisc that filters of its tc hooks are attached to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Qdisc {
+    /// It has.
+    There,
+    /// It hasn't: the first filter needs one.
+    Missing,
 }
 
 /// Whether an interface that a link was made for is still there.
@@ -143,31 +242,56 @@ pub enum Presence {
 /// The set's chain at one hook.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LiveChain {
-    /// The link that holds it.
-    pub link: LinkId,
-    /// The fused program behind the link.
+    /// What holds it.
+    pub hold: Hold,
+    /// The fused program behind that.
     pub program: ProgramId,
     /// What the program says about itself.
     pub record: LiveRecord,
     /// Whether the kernel still runs it.
     pub attachment: Attachment,
-    /// Whether the link's pin is there.
+    /// Whether the pins are there: the link's, where there is one, and the record's.
     pub pin: Pin,
     /// The mode that the link was made in; [`Mode::Native`] on hooks that have none.
     pub mode: Mode,
     /// The maps of the set that the program uses, pinned or not.
     pub maps: BTreeMap<MapKey, LiveMap>,
-    /// How many programs run before ours at this hook.
+    /// How many programs of others run before ours at this hook.
     pub after: usize,
 }
 
-/// A chain whose link is gone.
+impl LiveChain {
+    /// How it is attached at a tc hook; at XDP there is one way.
+    pub fn attach(&self, hook: Hook) -> Option<Attach> {
+        hook.is_tc().then_some(match self.hold {
+            Hold::Link(_) => Attach::Tcx,
+            Hold::Filter(_) => Attach::Clsact,
+        })
+    }
+
+    /// How it would be attached again.
+    pub fn by(&self) -> By {
+        match self.hold {
+            Hold::Link(_) => By::Link(self.mode),
+            Hold::Filter(filter) => By::Filter(filter),
+        }
+    }
+}
+
+/// A chain whose link or filter is gone.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LostChain {
     /// What it was.
     pub record: LiveRecord,
     /// The record's pin. A new chain at the hook takes it over.
     pub pin: Litter,
+}
+
+impl LostChain {
+    /// Whether it was attached as a filter, as far as its record can be read.
+    pub fn was_filter(&self) -> bool {
+        self.record.read().is_some_and(|record| record.clsact.is_some())
+    }
 }
 
 /// Whether the kernel still runs what a link holds.
@@ -236,6 +360,8 @@ pub enum Owner {
 pub enum HeldBy {
     /// A `bpf_link`.
     Link(LinkId),
+    /// A filter of `clsact`.
+    Filter(FilterId),
     /// A netlink attachment (`ip link set … xdp`) or `BPF_PROG_ATTACH`: nobody's file descriptor keeps it.
     Netlink,
 }

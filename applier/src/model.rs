@@ -1,8 +1,8 @@
 //! A kernel made of plain values, for tests: it can be asked, changed, disturbed, made to fail and killed.
 //!
 //! Pure. It does what Linux 6.18 does as far as [`Kernel`] asks: one link per hook
-//! and set, XDP for one owner alone, tcx in order with a revision, pins that keep
-//! things alive, ids that are never used twice. `model/script.rs` plays one script on
+//! and set, XDP for one owner alone, tcx in order with a revision, filters behind it on
+//! a qdisc, pins that keep things alive, ids that are never used twice. `model/script.rs` plays one script on
 //! the model and on a real kernel, so that the two can be held to each other.
 //!
 //! Every call of the trait is counted. A [`Fault`] makes one of them fail, or kills
@@ -22,13 +22,16 @@ use bpfkit_schemas::{
 use thiserror::Error;
 
 use crate::{
-    execute::{Kernel, StepError},
+    execute::StepError,
     live::{
-        Attachment, HeldBy, HookPoint, Interface, LinkId, Litter, LiveChain, LiveMap, LivePoint, LiveRecord, LiveState,
-        LostChain, MapId, MapKey, MapShape, Namespace, OtherProgram, Owner, Pin, Presence, ProgramId, Record, Revision,
+        Attachment, FilterId, Filters, HeldBy, Hold, HookPoint, Interface, LinkId, Litter, LiveChain, LiveMap,
+        LivePoint, LiveRecord, LiveState, LostChain, MapId, MapKey, MapShape, Namespace, OtherProgram, Owner, Pin,
+        Presence, ProgramId, Qdisc, Revision,
     },
+    record::QdiscBy,
 };
 
+mod calls;
 mod script;
 
 pub use script::{Disturbance, ScriptError, ScriptHost, play};
@@ -47,12 +50,14 @@ pub struct Model {
     /// The calls made so far.
     pub calls: usize,
     hooks: BTreeMap<HookPoint, ModelHook>,
-    links: BTreeMap<LinkId, ModelLink>,
+    /// The interfaces that have a qdisc for filters.
+    qdiscs: BTreeSet<(u64, u32)>,
+    chains: BTreeMap<(HookPoint, Hold), ModelChain>,
     programs: BTreeMap<ProgramId, ModelProgram>,
     maps: BTreeMap<MapId, MapShape>,
     link_pins: BTreeMap<HookPoint, LinkId>,
     /// The records that are pinned beside links, by hook.
-    record_pins: BTreeMap<HookPoint, LiveRecord>,
+    record_pins: BTreeMap<HookPoint, (ProgramId, LiveRecord)>,
     map_pins: BTreeMap<MapKey, MapId>,
     last_id: u32,
 }
@@ -70,19 +75,53 @@ pub enum Fault {
 struct ModelHook {
     /// Whoever is attached, in the order in which the kernel runs them.
     order: Vec<Occupant>,
-    /// How often it changed.
+    /// How often it changed, but for its filters.
     changes: u64,
+    /// How often its filters changed.
+    filter_changes: u64,
+}
+
+impl ModelHook {
+    /// Where its filters begin: they run after everything else.
+    fn filters(&self) -> usize {
+        self.order.iter().position(Occupant::is_filter).unwrap_or(self.order.len())
+    }
+
+    fn changed(&mut self, hold: Hold) {
+        match hold {
+            Hold::Link(_) => self.changes += 1,
+            Hold::Filter(_) => self.filter_changes += 1,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Occupant {
-    Ours(LinkId),
+    Ours(Hold),
     Other(OtherProgram),
 }
 
+impl Occupant {
+    fn filter(&self) -> Option<FilterId> {
+        match self {
+            Self::Ours(Hold::Filter(filter)) | Self::Other(OtherProgram { held_by: HeldBy::Filter(filter), .. }) => {
+                Some(*filter)
+            }
+            _ => None,
+        }
+    }
+
+    fn is_filter(&self) -> bool {
+        self.filter().is_some()
+    }
+
+    fn is_ours(&self, hold: Hold) -> bool {
+        matches!(self, Self::Ours(ours) if *ours == hold)
+    }
+}
+
 #[derive(Clone, Debug)]
-struct ModelLink {
-    point: HookPoint,
+struct ModelChain {
     interface: Interface,
     mode: Mode,
     program: ProgramId,
@@ -135,10 +174,9 @@ impl Model {
     /// What an observer who looks for `set` sees, with `asked` hook points in it whether or not the set is there.
     pub fn observe(&self, set: &SetName, asked: impl IntoIterator<Item = HookPoint>) -> LiveState {
         let mut live = LiveState::empty(set.clone());
-        let ours = self.links.iter().map(|(id, link)| (link.point, *id));
-        let by_point: BTreeMap<HookPoint, LinkId> = ours.collect();
-        for point in asked.into_iter().chain(by_point.keys().copied()).chain(self.record_pins.keys().copied()) {
-            if let Some(seen) = self.point(point, by_point.get(&point).copied()) {
+        let ours = self.chains.keys().map(|(point, _)| *point);
+        for point in asked.into_iter().chain(ours).chain(self.record_pins.keys().copied()) {
+            if let Some(seen) = self.point(point) {
                 live.points.insert(point, seen);
             }
         }
@@ -156,9 +194,7 @@ impl Model {
 
     /// Lets somebody else do something.
     pub fn disturb(&mut self, disturbance: &Disturbance) {
-        let ours = |model: &Self, point: &HookPoint| {
-            model.links.iter().find(|(_, link)| link.point == *point).map(|(id, _)| *id)
-        };
+        let ours = |model: &Self, point: &HookPoint| model.holds(*point).next();
         match disturbance {
             Disturbance::AddForeign { point, name, place } => {
                 let id = self.id();
@@ -172,30 +208,47 @@ impl Model {
                 };
                 self.add_other(*point, other, *place);
             }
+            Disturbance::AddFilter { point, name, place } => {
+                let handle = self.id();
+                let filter = FilterId { priority: FilterId::PRIORITY, handle };
+                self.add_filter(*point, name, filter, *place);
+            }
+            Disturbance::TakeFilter { point, name } => {
+                let ours = self.holds(*point).find(|hold| matches!(hold, Hold::Filter(_)));
+                if let Some(Hold::Filter(filter)) = ours {
+                    let hook = self.hooks.entry(*point).or_default();
+                    let place = hook.order.iter().position(|at| at.filter() == Some(filter)).unwrap_or(0);
+                    hook.order.remove(place);
+                    let place = place - hook.filters();
+                    self.chains.remove(&(*point, Hold::Filter(filter)));
+                    self.add_filter(*point, name, filter, place);
+                }
+            }
             Disturbance::RemoveForeign { point, name } => {
                 let hook = self.hooks.entry(*point).or_default();
                 hook.order.retain(|occupant| !matches!(occupant, Occupant::Other(other) if other.name == *name));
                 hook.changes += 1;
+                hook.filter_changes += 1;
             }
             Disturbance::DetachOurs { point } => {
-                if let Some(link) = ours(self, point) {
-                    self.leave(*point, link);
-                    if !self.link_pins.values().any(|pinned| *pinned == link) {
-                        self.links.remove(&link);
+                if let Some(hold) = ours(self, point) {
+                    self.leave(*point, hold);
+                    if !hold.link().is_some_and(|link| self.link_pins.values().any(|pinned| *pinned == link)) {
+                        self.chains.remove(&(*point, hold));
                     }
                 }
             }
             Disturbance::UnpinOurs { point } => {
                 if let Some(link) = self.link_pins.remove(point) {
-                    self.leave(*point, link);
-                    self.links.remove(&link);
+                    self.leave(*point, Hold::Link(link));
+                    self.chains.remove(&(*point, Hold::Link(link)));
                 }
             }
             Disturbance::UnpinHeld { point } => {
-                if self.link_pins.remove(point).is_some()
-                    && !ours(self, point).is_some_and(|link| self.is_attached(link))
+                if let Some(link) = self.link_pins.remove(point).map(Hold::Link)
+                    && !self.is_attached(*point, link)
                 {
-                    self.links.retain(|_, link| link.point != *point);
+                    self.chains.remove(&(*point, link));
                 }
             }
             Disturbance::UnpinMap { key } => {
@@ -204,13 +257,15 @@ impl Model {
             Disturbance::RemoveInterface { namespace, index } => {
                 self.interfaces.remove(&(*namespace, *index));
                 self.hooks.retain(|point, _| (point.namespace, point.index) != (*namespace, *index));
+                self.qdiscs.remove(&(*namespace, *index));
                 let pins: BTreeSet<_> = self.link_pins.values().copied().collect();
-                self.links.retain(|id, link| {
-                    (link.point.namespace, link.point.index) != (*namespace, *index) || pins.contains(id)
+                self.chains.retain(|(point, hold), _| {
+                    (point.namespace, point.index) != (*namespace, *index)
+                        || hold.link().is_some_and(|link| pins.contains(&link))
                 });
             }
             Disturbance::DamageRecord { point } => {
-                let program = ours(self, point).and_then(|id| self.links.get(&id)).map(|link| link.program);
+                let program = ours(self, point).and_then(|hold| self.chains.get(&(*point, hold))).map(|at| at.program);
                 if let Some(program) = program.and_then(|id| self.programs.get_mut(&id)) {
                     program.record = LiveRecord::Unreadable("it is damaged".to_owned());
                 }
@@ -227,8 +282,30 @@ impl Model {
         if point.hook.is_exclusive() && !hook.order.is_empty() {
             return;
         }
-        hook.order.insert(place.min(hook.order.len()), Occupant::Other(other));
+        let last = hook.filters();
+        hook.order.insert(place.min(last), Occupant::Other(other));
         hook.changes += 1;
+    }
+
+    /// Whether an interface has a qdisc for filters.
+    pub fn has_qdisc(&self, point: &HookPoint) -> bool {
+        self.qdiscs.contains(&(point.namespace, point.index))
+    }
+
+    /// Attaches somebody else's filter as number `place` of the filters at a hook, or last.
+    fn add_filter(&mut self, point: HookPoint, name: &str, filter: FilterId, place: usize) {
+        let other = OtherProgram {
+            id: ProgramId(self.id()),
+            name: name.to_owned(),
+            owner: Owner::Foreign(None),
+            held_by: HeldBy::Filter(filter),
+            mode: None,
+        };
+        self.qdiscs.insert((point.namespace, point.index));
+        let hook = self.hooks.entry(point).or_default();
+        let place = hook.filters().saturating_add(place).min(hook.order.len());
+        hook.order.insert(place, Occupant::Other(other));
+        hook.filter_changes += 1;
     }
 
     /// Whoever else is at a hook, in order.
@@ -244,42 +321,63 @@ impl Model {
         })
     }
 
-    fn point(&self, point: HookPoint, ours: Option<LinkId>) -> Option<LivePoint> {
+    /// What holds chains of ours at a hook, a link first.
+    fn holds(&self, point: HookPoint) -> impl Iterator<Item = Hold> + '_ {
+        self.chains.keys().filter(move |(at, _)| *at == point).map(|(_, hold)| *hold)
+    }
+
+    fn point(&self, point: HookPoint) -> Option<LivePoint> {
         let here = self.interfaces.get(&(point.namespace, point.index));
-        let link = ours.and_then(|id| self.links.get(&id));
-        let record = self.record_pins.get(&point);
+        let mut holds = self.holds(point);
+        let (ours, twin) = (holds.next(), holds.next());
+        let of = ours.and_then(|hold| self.chains.get(&(point, hold)));
+        let record = self.record_pins.get(&point).map(|(_, record)| record);
         let named = |record: &LiveRecord| {
             let name = record.read().map_or_else(String::new, |record| record.interface.clone());
             Interface { namespace: Namespace { inode: point.namespace, path: None }, index: point.index, name }
         };
-        let interface = here.cloned().or_else(|| link.map(|link| link.interface.clone())).or(record.map(named))?;
+        let interface = here.cloned().or_else(|| of.map(|chain| chain.interface.clone())).or(record.map(named))?;
         let pin = || Litter { path: record_path(&point), what: "the record of a chain whose link is gone".to_owned() };
-        let order = self.hooks.get(&point).map_or(&[][..], |hook| hook.order.as_slice());
         let changes = self.hooks.get(&point).map_or(0, |hook| hook.changes);
         Some(LivePoint {
             interface,
             presence: if here.is_some() { Presence::Here } else { Presence::Gone },
-            ours: ours.and_then(|id| self.chain(id, order)),
+            ours: ours.and_then(|hold| self.chain(point, hold)),
+            twin: twin.and_then(|hold| self.chain(point, hold)),
             lost: record.filter(|_| ours.is_none()).map(|record| LostChain { record: record.clone(), pin: pin() }),
             others: self.others(point),
-            revision: (point.hook != Hook::Xdp).then_some(Revision(changes + 1)),
+            revision: point.hook.is_tc().then_some(Revision(changes + 1)),
+            filters: point.hook.is_tc().then(|| self.filters(point)),
         })
     }
 
-    fn chain(&self, id: LinkId, order: &[Occupant]) -> Option<LiveChain> {
-        let link = self.links.get(&id)?;
-        let program = self.programs.get(&link.program)?;
-        let place = order.iter().position(|occupant| matches!(occupant, Occupant::Ours(ours) if *ours == id));
-        let pinned = self.link_pins.get(&link.point) == Some(&id);
+    fn filters(&self, point: HookPoint) -> Filters {
+        let there = self.has_qdisc(&point);
+        let changes = self.hooks.get(&point).map_or(0, |hook| hook.filter_changes);
+        Filters {
+            revision: Revision(changes + 1),
+            qdisc: if there { Qdisc::There } else { Qdisc::Missing },
+            blocked: None,
+        }
+    }
+
+    fn chain(&self, point: HookPoint, hold: Hold) -> Option<LiveChain> {
+        let chain = self.chains.get(&(point, hold))?;
+        let program = self.programs.get(&chain.program)?;
+        let order = self.hooks.get(&point).map_or(&[][..], |hook| hook.order.as_slice());
+        let before = order.iter().take_while(|occupant| !occupant.is_ours(hold));
+        let attached = self.is_attached(point, hold);
+        let recorded = self.record_pins.get(&point).is_some_and(|(of, _)| *of == chain.program);
+        let pinned = hold.link().is_none_or(|link| self.link_pins.get(&point) == Some(&link));
         Some(LiveChain {
-            link: id,
-            program: link.program,
+            hold,
+            program: chain.program,
             record: program.record.clone(),
-            attachment: if place.is_some() { Attachment::Attached } else { Attachment::Detached },
-            pin: if pinned { Pin::Pinned } else { Pin::Gone },
-            mode: link.mode,
+            attachment: if attached { Attachment::Attached } else { Attachment::Detached },
+            pin: if pinned && recorded { Pin::Pinned } else { Pin::Gone },
+            mode: chain.mode,
             maps: program.maps.iter().filter_map(|(key, id)| Some((key.clone(), self.live_map(*id)?))).collect(),
-            after: place.unwrap_or(0),
+            after: if attached { before.filter(|at| matches!(at, Occupant::Other(_))).count() } else { 0 },
         })
     }
 
@@ -287,23 +385,55 @@ impl Model {
         self.maps.get(&id).map(|shape| LiveMap { id, shape: shape.clone() })
     }
 
-    fn is_attached(&self, id: LinkId) -> bool {
-        let hook = self.links.get(&id).and_then(|link| self.hooks.get(&link.point));
-        hook.is_some_and(|hook| hook.order.iter().any(|at| matches!(at, Occupant::Ours(ours) if *ours == id)))
+    fn is_attached(&self, point: HookPoint, hold: Hold) -> bool {
+        self.hooks.get(&point).is_some_and(|hook| hook.order.iter().any(|at| at.is_ours(hold)))
     }
 
-    /// Takes a link out of its hook.
-    fn leave(&mut self, point: HookPoint, link: LinkId) {
+    /// Takes a chain out of its hook.
+    fn leave(&mut self, point: HookPoint, hold: Hold) {
         if let Some(hook) = self.hooks.get_mut(&point) {
             let before = hook.order.len();
-            hook.order.retain(|occupant| !matches!(occupant, Occupant::Ours(ours) if *ours == link));
-            hook.changes += u64::from(hook.order.len() != before);
+            hook.order.retain(|occupant| !occupant.is_ours(hold));
+            if hook.order.len() != before {
+                hook.changed(hold);
+            }
+        }
+        self.forget(point);
+    }
+
+    /// Linux forgets the revision of a tcx hook that has neither programs nor a qdisc.
+    fn forget(&mut self, point: HookPoint) {
+        let has_qdisc = self.has_qdisc(&point);
+        if let Some(hook) = self.hooks.get_mut(&point).filter(|hook| !has_qdisc && hook.filters() == 0) {
+            hook.changes = 0;
         }
     }
 
-    fn pin_record(&mut self, point: HookPoint, program: ProgramId) {
-        if let Some(program) = self.programs.get(&program) {
-            self.record_pins.insert(point, program.record.clone());
+    fn pin_record(&mut self, point: HookPoint, id: ProgramId) {
+        if let Some(program) = self.programs.get(&id) {
+            self.record_pins.insert(point, (id, program.record.clone()));
+        }
+    }
+
+    /// A link's record takes the place of a filter's that is gone.
+    fn tidy_lost(&mut self, point: HookPoint, hold: Hold) {
+        if let (Hold::Link(_), Some((_, record))) = (hold, self.record_pins.get(&point).cloned()) {
+            self.tidy_qdisc(point, &record);
+        }
+    }
+
+    /// Takes away the qdisc of an interface that has no filters, if the set made it.
+    fn tidy_qdisc(&mut self, point: HookPoint, record: &LiveRecord) {
+        let filters = |at: &HookPoint, hook: &ModelHook| {
+            (at.namespace, at.index) == (point.namespace, point.index) && hook.filters() < hook.order.len()
+        };
+        if record.read().is_some_and(|record| record.clsact == Some(QdiscBy::Set))
+            && !self.hooks.iter().any(|(at, hook)| filters(at, hook))
+        {
+            self.qdiscs.remove(&(point.namespace, point.index));
+            for hook in [Hook::TcIngress, Hook::TcEgress] {
+                self.forget(HookPoint { hook, ..point });
+            }
         }
     }
 
@@ -329,143 +459,4 @@ impl Model {
 
 fn record_path(point: &HookPoint) -> PathBuf {
     format!("records/{}-{}-{}", point.hook.slug(), point.namespace, point.index).into()
-}
-
-impl Kernel for Model {
-    type Bundle = ();
-    type Program = ProgramId;
-    type Map = MapId;
-    type Error = ModelError;
-
-    fn open_map(&mut self, id: MapId) -> Result<MapId, ModelError> {
-        self.call()?;
-        let pinned = self.map_pins.values().any(|pinned| *pinned == id);
-        let used = self.links.values().filter_map(|link| self.programs.get(&link.program));
-        if pinned || used.into_iter().any(|program| program.maps.values().any(|map| *map == id)) {
-            Ok(id)
-        } else {
-            Err(ModelError::Contended(format!("map {id}")))
-        }
-    }
-
-    fn create_map(&mut self, (): &(), _: &MapKey, shape: &MapShape) -> Result<MapId, ModelError> {
-        self.call()?;
-        let id = MapId(self.id());
-        self.maps.insert(id, shape.clone());
-        Ok(id)
-    }
-
-    fn pin_map(&mut self, key: &MapKey, map: &MapId) -> Result<(), ModelError> {
-        self.call()?;
-        self.map_pins.insert(key.clone(), *map);
-        Ok(())
-    }
-
-    fn unpin_map(&mut self, key: &MapKey) -> Result<(), ModelError> {
-        self.call()?;
-        self.map_pins.remove(key);
-        Ok(())
-    }
-
-    fn load(&mut self, (): &(), record: &Record, maps: &BTreeMap<MapKey, MapId>) -> Result<ProgramId, ModelError> {
-        self.call()?;
-        let mut used = BTreeMap::new();
-        for key in record.map_keys() {
-            let id = maps
-                .get(&key)
-                .ok_or_else(|| ModelError::Senseless(format!("a chain needs `{key}`, which isn't open")))?;
-            used.insert(key, *id);
-        }
-        let id = ProgramId(self.id());
-        self.programs.insert(id, ModelProgram { record: LiveRecord::Read(Box::new(record.clone())), maps: used });
-        Ok(id)
-    }
-
-    fn hold(&mut self, id: ProgramId) -> Result<ProgramId, ModelError> {
-        self.call()?;
-        if self.links.values().any(|link| link.program == id) {
-            Ok(id)
-        } else {
-            Err(ModelError::Contended(format!("program {id}")))
-        }
-    }
-
-    fn attach(
-        &mut self,
-        interface: &Interface,
-        hook: Hook,
-        mode: Mode,
-        program: &ProgramId,
-        expect: Option<Revision>,
-    ) -> Result<LinkId, ModelError> {
-        self.call()?;
-        let point = HookPoint::of(interface, hook);
-        if !self.interfaces.contains_key(&(point.namespace, point.index)) {
-            return Err(ModelError::Contended(interface.name.clone()));
-        }
-        if self.link_pins.contains_key(&point) {
-            return Err(ModelError::Senseless(format!("a link is pinned for {hook} of {} already", interface.name)));
-        }
-        let at = self.hooks.entry(point).or_default();
-        let revised = expect.is_some_and(|expect| expect != Revision(at.changes + 1));
-        if revised || (hook.is_exclusive() && !at.order.is_empty()) {
-            return Err(ModelError::Contended(format!("{hook} of {}", interface.name)));
-        }
-        at.changes += 1;
-        let id = LinkId(self.id());
-        self.hooks.entry(point).or_default().order.insert(0, Occupant::Ours(id));
-        self.links.insert(id, ModelLink { point, interface: interface.clone(), mode, program: *program });
-        self.link_pins.insert(point, id);
-        self.pin_record(point, *program);
-        Ok(id)
-    }
-
-    fn replace(&mut self, link: LinkId, from: &ProgramId, to: &ProgramId) -> Result<(), ModelError> {
-        self.call()?;
-        let attached = self.is_attached(link);
-        match self.links.get_mut(&link) {
-            Some(known) if attached && known.program == *from => {
-                known.program = *to;
-                let point = known.point;
-                if let Some(hook) = self.hooks.get_mut(&point) {
-                    hook.changes += 1;
-                }
-                if self.link_pins.get(&point) == Some(&link) {
-                    self.pin_record(point, *to);
-                }
-                Ok(())
-            }
-            _ => Err(ModelError::Contended(format!("link {link}"))),
-        }
-    }
-
-    fn pin_link(&mut self, point: &HookPoint, link: LinkId) -> Result<(), ModelError> {
-        self.call()?;
-        let Some(program) = self.links.get(&link).map(|link| link.program) else {
-            return Err(ModelError::Contended(format!("link {link}")));
-        };
-        self.link_pins.insert(*point, link);
-        self.pin_record(*point, program);
-        Ok(())
-    }
-
-    fn detach(&mut self, point: &HookPoint, link: LinkId) -> Result<(), ModelError> {
-        self.call()?;
-        if self.link_pins.get(point).is_some_and(|pinned| *pinned != link) {
-            return Err(ModelError::Contended(format!("the pin of link {link}")));
-        }
-        self.leave(*point, link);
-        self.link_pins.remove(point);
-        self.record_pins.remove(point);
-        self.links.remove(&link);
-        Ok(())
-    }
-
-    fn sweep(&mut self, litter: &Litter) -> Result<(), ModelError> {
-        self.call()?;
-        self.litter.remove(litter);
-        let pinned = &self.link_pins;
-        self.record_pins.retain(|point, _| record_path(point) != litter.path || pinned.contains_key(point));
-        Ok(())
-    }
 }

@@ -18,16 +18,19 @@
 //! On a hook that several owners share (tc) a new chain goes first, before whoever is
 //! there: verdicts of others that end the hook's run (Cilium returns `TC_ACT_OK`) can't
 //! cut it off. A chain that is live stays where it is, whoever came before it since.
+//!
+//! A tc chain that changes its way to be attached (tcx, clsact) is attached in the new way
+//! before it is detached in the old one.
 
 use bpfkit_schemas::{
-    hook::{Hook, Mode},
+    hook::{Attach, Hook, Mode},
     names::{ProgramName, SetName},
 };
 
 use crate::{
     desired::{Desired, Waiting},
     live::{
-        HookPoint, Interface, LinkId, Litter, LiveState, MapId, MapKey, MapShape, OtherProgram, ProgramId, Record,
+        By, Hold, HookPoint, Interface, Litter, LiveState, MapId, MapKey, MapShape, OtherProgram, ProgramId, Record,
         Revision,
     },
 };
@@ -62,9 +65,13 @@ pub fn plan(desired: &Desired, live: &LiveState) -> Result<Plan, PlanError> {
     let mut hooks = Vec::new();
     for (point, chain) in &desired.chains {
         let at = live.points.get(point);
-        hooks.extend(hooks::wanted(*point, chain, at, &map_plans, &mut problems, &mut warnings));
+        let clsact = hooks::clsact(chain, live);
+        hooks.extend(hooks::wanted((*point, at), chain, clsact, &map_plans, &mut problems, &mut warnings));
     }
     let unchanged = desired.chains.len() - hooks.len().min(desired.chains.len());
+    // With an interface's last filter goes its qdisc, and with that the revisions of its empty tcx hooks (Linux 6.18,
+    // `tcx_entry_free`): whoever attaches there compares them before.
+    hooks.sort_by_key(HookPlan::detaches_filter);
     hooks.extend(
         live.points
             .iter()
@@ -220,6 +227,8 @@ pub struct HookPlan {
     pub interface: Interface,
     /// The mode of the chain.
     pub mode: Mode,
+    /// How it is attached, at a tc hook.
+    pub attach: Option<Attach>,
     /// What was there when the plan was made.
     pub seen: Seen,
     /// The steps, in order. Never empty.
@@ -233,11 +242,15 @@ pub struct HookPlan {
 }
 
 impl HookPlan {
+    fn detaches_filter(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, HookStep::Detach { hold: Hold::Filter(_), .. }))
+    }
+
     /// The chain that is loaded for this hook, if one is.
     pub fn loads(&self) -> Option<&Record> {
         self.steps.iter().find_map(|step| match step {
             HookStep::Attach { chain, .. } | HookStep::Replace { chain, .. } => Some(&**chain),
-            HookStep::PinLink { .. } | HookStep::Drop { .. } | HookStep::Detach { .. } => None,
+            HookStep::Pin { .. } | HookStep::Drop { .. } | HookStep::Detach { .. } => None,
         })
     }
 }
@@ -247,43 +260,49 @@ impl HookPlan {
 pub struct Seen {
     /// The hook's revision, where the kernel counts one.
     pub revision: Option<Revision>,
-    /// The set's own link and program.
-    pub ours: Option<(LinkId, ProgramId)>,
+    /// What stands for the hook's filters, where the plan looks at them.
+    pub filters: Option<Revision>,
+    /// What holds the set's own chain, and its program.
+    pub ours: Option<(Hold, ProgramId)>,
 }
 
 /// One call that changes a hook.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HookStep {
-    /// Pin our link again.
-    PinLink {
-        /// The link.
-        link: LinkId,
+    /// Pin our link and the chain's record again.
+    Pin {
+        /// What holds the chain.
+        hold: Hold,
     },
     /// Remove a link that holds nothing any more, and its pin. Changes no hook.
     Drop {
         /// The link.
-        link: LinkId,
+        hold: Hold,
     },
-    /// Attach a chain by a new link.
+    /// Attach a chain by a new link or filter.
     Attach {
         /// The chain, which is loaded before any hook is touched.
         chain: Box<Record>,
-        /// The revision that the hook must have.
+        /// By what.
+        by: By,
+        /// The revision that the hook, or its list of filters, must have.
         expect: Option<Revision>,
     },
     /// Put a chain in the place of the old one.
     Replace {
         /// The chain, which is loaded before any hook is touched.
         chain: Box<Record>,
-        /// The link.
-        link: LinkId,
+        /// What holds it.
+        hold: Hold,
         /// The program that it must hold.
         expect: ProgramId,
     },
-    /// Detach our link and remove its pin.
+    /// Detach our link or filter and remove its pins.
     Detach {
-        /// The link.
-        link: LinkId,
+        /// What holds the chain.
+        hold: Hold,
+        /// How it would be attached again, for putting it back.
+        by: By,
         /// The program that it holds, for putting it back.
         program: ProgramId,
     },
@@ -306,10 +325,21 @@ pub enum Because {
     UsesAnotherMap(MapKey),
     /// Somebody detached our link.
     DetachedBySomebody,
-    /// The pin of our link is gone.
+    /// The pin of our link or record is gone.
     PinGone,
     /// Somebody removed our link, by its pin.
     LinkGone,
+    /// Somebody removed our filter, or put another in its place.
+    FilterGone,
+    /// It is attached in the other way than the wanted one.
+    AttachedBy {
+        /// How it is.
+        live: Attach,
+        /// How it should be.
+        wanted: Attach,
+    },
+    /// It is attached in both ways: a run was killed while it changed from one to the other.
+    AttachedTwice,
     /// No chain of the set wants this hook any more.
     NoLongerInManifest,
     /// The interface is gone.

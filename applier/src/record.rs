@@ -56,8 +56,21 @@ pub struct Record {
     pub kernel_btf: Digest,
     /// The version of what is put between the programs ([`crate::fuse::GLUE_VERSION`]).
     pub glue: u32,
+    /// For a chain that is attached as a filter: who made the qdisc that filters need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clsact: Option<QdiscBy>,
     /// Where the set came from, for `status`.
     pub source: RecordedSource,
+}
+
+/// Who made the qdisc that a filter is attached to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QdiscBy {
+    /// Somebody else.
+    Others,
+    /// The set: there was none when its first filter came, so it goes with the last one.
+    Set,
 }
 
 /// One program of a chain: everything that decides which instructions run.
@@ -191,8 +204,8 @@ impl Stored {
 impl Record {
     /// Whether the two chains run the same instructions, with the same maps, at the same kind of hook.
     ///
-    /// Leaves out what is only said about them: where the set came from and what the
-    /// interface was called. The last program's `proceed_on` is never asked and doesn't count.
+    /// Leaves out what is only said about them: where the set came from, what the
+    /// interface was called and how the chain is attached to it. The last program's `proceed_on` is never asked and doesn't count.
     pub fn runs_like(&self, other: &Self) -> bool {
         let last = self.programs.len().saturating_sub(1);
         (&self.set, self.hook, self.mode, self.kernel_btf, self.glue)
@@ -247,6 +260,7 @@ mod tests {
             programs: vec![program("guard"), program("meter")],
             kernel_btf: Digest::from_bytes([3; 32]),
             glue: 1,
+            clsact: None,
             source: RecordedSource {
                 reference: "registry.example/bpf/edge@sha256:00".to_owned(),
                 version: Some("1.4".parse().unwrap()),
@@ -333,6 +347,7 @@ mod tests {
         let mut other = record();
         other.source.version = None;
         other.interface = "eth1".to_owned();
+        other.clsact = Some(QdiscBy::Set);
         other.programs[1].proceed_on = ProceedOn::from_iter([1]);
         assert!(record().runs_like(&other));
 

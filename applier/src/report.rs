@@ -10,7 +10,7 @@ use bpfkit_schemas::report::{
 
 use crate::{
     generations::{Generation, State},
-    live::{Interface, Record},
+    live::{Hold, Interface, Record},
     plan::{Cleanup, HookPlan, MapBecause, MapPlan, MapSource, Mark, PinChange, Plan, Purpose, describe},
     record::RecordedSource,
     status::{Drift, HookStatus, MapStatus, Status},
@@ -70,11 +70,14 @@ fn hook(plan: &HookPlan) -> HookReport {
         namespace: plan.interface.namespace.inode,
         netns: netns(&plan.interface),
         mode: plan.mode.to_string(),
+        attach: plan.attach.map(|attach| attach.to_string()),
         engine: "fused".to_owned(),
         change: plan.verb().to_owned(),
         because: plan.because.iter().map(|because| because.words(&plan.lines)).collect(),
         seen_revision: plan.seen.revision.map(|revision| revision.0),
-        seen_link: plan.seen.ours.map(|(link, _)| link.0),
+        seen_filters: plan.seen.filters.map(|revision| revision.0),
+        seen_link: plan.seen.ours.and_then(|(hold, _)| hold.link()).map(|link| link.0),
+        seen_filter: plan.seen.ours.and_then(|(hold, _)| filter(hold)),
         seen_program: plan.seen.ours.map(|(_, program)| program.0),
         programs: plan
             .lines
@@ -105,6 +108,13 @@ fn programs(record: &Record) -> Vec<ProgramReport> {
         proceed_on: program.proceed_on.iter().collect(),
     };
     record.programs.iter().map(report).collect()
+}
+
+fn filter(hold: Hold) -> Option<String> {
+    match hold {
+        Hold::Filter(filter) => Some(filter.to_string()),
+        Hold::Link(_) => None,
+    }
 }
 
 fn netns(interface: &Interface) -> Option<String> {
@@ -158,7 +168,9 @@ fn hook_status(hook: &HookStatus) -> HookStatusReport {
         hook: hook.point.hook.to_string(),
         interface: hook.interface.name.clone(),
         netns: netns(&hook.interface),
-        link: hook.ours.map(|(link, _)| link.0),
+        attach: hook.attach.map(|attach| attach.to_string()),
+        link: hook.ours.and_then(|(hold, _)| hold.link()).map(|link| link.0),
+        filter: hook.ours.and_then(|(hold, _)| filter(hold)),
         program: hook.ours.map(|(_, program)| program.0),
         programs: hook.programs.clone(),
         applied: version(&hook.applied),

@@ -290,6 +290,9 @@ impl Session {
 
     fn host(&self) -> Result<Host, SessionError> {
         let mut host = Host { facts: self.facts.clone(), processors: processors(), ..Host::default() };
+        if self.declared.chains.iter().any(|chain| chain.hook.is_tc()) {
+            host.attach = kernel::attach()?;
+        }
         for path in namespaces(&self.wanted(&self.declared.chains), &self.facts) {
             // A path that leads to no namespace is left out: the expansion says so, with the chain's place.
             if path.as_ref().is_none_or(|path| path.exists()) {

@@ -10,12 +10,12 @@
 
 use std::fmt::{self, Display};
 
-use bpfkit_schemas::names::SetName;
+use bpfkit_schemas::{hook::Attach, names::SetName};
 
 use crate::{
     desired::Desired,
     live::{
-        Attachment, HookPoint, Interface, LinkId, LiveChain, LiveRecord, LiveState, MapId, MapKey, MapShape,
+        Attachment, Hold, HookPoint, Interface, LiveChain, LiveRecord, LiveState, MapId, MapKey, MapShape,
         OtherProgram, Pin, Presence, ProgramId,
     },
     plan::{Warning, describe, difference, long_label},
@@ -44,8 +44,10 @@ pub struct HookStatus {
     pub point: HookPoint,
     /// Its interface.
     pub interface: Interface,
-    /// The link and the program that are live.
-    pub ours: Option<(LinkId, ProgramId)>,
+    /// What holds the live chain, and its program.
+    pub ours: Option<(Hold, ProgramId)>,
+    /// How the chain is attached, at a tc hook.
+    pub attach: Option<Attach>,
     /// The programs that the live chain runs, in order.
     pub programs: Vec<String>,
     /// Where what is live came from.
@@ -80,6 +82,15 @@ pub enum Drift {
     PinGone,
     /// Our link is gone: somebody removed it.
     LinkGone,
+    /// Our filter is gone: somebody removed or replaced it.
+    FilterGone,
+    /// The chain is attached by tcx and by clsact: a run was killed between the two.
+    AttachedTwice,
+    /// The chain is attached in another way than the wanted one.
+    AttachDiffers {
+        /// How it should be.
+        wanted: Attach,
+    },
     /// The interface is gone.
     InterfaceGone,
     /// The chain's record can't be read; why.
@@ -135,8 +146,9 @@ fn hook(point: HookPoint, live: &LiveState, wanted: Option<&Desired>) -> Option<
     } else if let Some(ours) = ours {
         drift.extend(of_link(ours));
     }
-    if lost.is_some() {
-        drift.push(Drift::LinkGone);
+    drift.extend(lost.map(|lost| if lost.was_filter() { Drift::FilterGone } else { Drift::LinkGone }));
+    if at.is_some_and(|at| at.twin.is_some()) {
+        drift.push(Drift::AttachedTwice);
     }
     let attached = ours.is_some_and(|ours| ours.attachment == Attachment::Attached);
     if !attached && point.hook.is_exclusive() && !others.is_empty() {
@@ -151,6 +163,9 @@ fn hook(point: HookPoint, live: &LiveState, wanted: Option<&Desired>) -> Option<
             {
                 drift.push(Drift::ChainDiffers(difference(record, &chain.record)));
             }
+            if let Some(wanted) = chain.attach.filter(|wanted| ours.attach(point.hook) != Some(*wanted)) {
+                drift.push(Drift::AttachDiffers { wanted });
+            }
             if point.hook.is_exclusive() && ours.mode != chain.record.mode {
                 drift.push(Drift::ModeDiffers);
             }
@@ -160,11 +175,16 @@ fn hook(point: HookPoint, live: &LiveState, wanted: Option<&Desired>) -> Option<
     let record = ours.map(|ours| &ours.record).or_else(|| lost.map(|lost| &lost.record)).and_then(LiveRecord::read);
     let mode = ours.map(|ours| ours.mode).or_else(|| chain.map(|chain| chain.record.mode));
     let mode = mode.or_else(|| record.map(|record| record.mode)).unwrap_or_default();
+    let attach = ours.and_then(|ours| ours.attach(point.hook)).or_else(|| match lost {
+        Some(lost) => point.hook.is_tc().then_some(if lost.was_filter() { Attach::Clsact } else { Attach::Tcx }),
+        None => chain.and_then(|chain| chain.attach),
+    });
     Some(HookStatus {
         point,
-        label: long_label(point.hook, &interface, mode),
+        label: long_label(point.hook, &interface, mode, attach),
         interface,
-        ours: ours.map(|ours| (ours.link, ours.program)),
+        ours: ours.map(|ours| (ours.hold, ours.program)),
+        attach,
         programs: record.map_or_else(Vec::new, |record| record.programs.iter().map(|p| p.name.to_string()).collect()),
         applied: record.map(|record| record.source.clone()),
         wanted: chain.map(|chain| chain.record.source.clone()),
@@ -289,6 +309,9 @@ impl Display for Drift {
             Self::Detached => f.write_str("somebody detached it"),
             Self::PinGone => f.write_str("its pin is gone"),
             Self::LinkGone => f.write_str("its link is gone: somebody removed it"),
+            Self::FilterGone => f.write_str("its filter is gone: somebody removed or replaced it"),
+            Self::AttachedTwice => f.write_str("attached by both tcx and clsact"),
+            Self::AttachDiffers { wanted } => write!(f, "not attached by {wanted}, as declared"),
             Self::InterfaceGone => f.write_str("its interface is gone"),
             Self::RecordUnreadable(why) => write!(f, "its record can't be read ({})", why.escape_default()),
             Self::TakenBy(others) => {

@@ -342,7 +342,12 @@ fn narrowed(
         match weigh_on(own, &case, today) {
             Ok(believed) => narrowed_by.push(believed),
             Err(reasons) => {
-                findings.extend(reasons.into_iter().map(|reason| Finding { reason, about: about.clone(), by }));
+                for reason in reasons {
+                    // What the deciding policy says already needn't be heard twice.
+                    if !findings.iter().any(|known| known.about == about && known.reason == reason) {
+                        findings.push(Finding { reason, about: about.clone(), by });
+                    }
+                }
             }
         }
     }

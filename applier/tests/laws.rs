@@ -20,11 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfkit_applier::{
     desired::Desired,
     execute::{Phase, converge, execute},
-    live::{Attachment, HookPoint, LiveState, MapId, MapKey, OtherProgram, Pin, ProgramId},
+    live::{
+        Attachment, HookPoint, LiveChain, LivePoint, LiveState, MapId, MapKey, OtherProgram, Pin, ProgramId, Record,
+    },
     model::{Disturbance, Fault, play},
     plan::{HookStep, MapSource, Plan, plan, remove},
 };
-use bpfkit_schemas::{code::Exit, diagnostic::Diagnose as _};
+use bpfkit_schemas::{code::Exit, diagnostic::Diagnose as _, hook::Attach};
 use proptest::{prelude::*, sample::subsequence};
 use world::{World, set};
 
@@ -34,6 +36,8 @@ struct Wish {
     chains: Vec<(&'static str, Vec<&'static str>)>,
     versions: BTreeMap<&'static str, u8>,
     refuse: bool,
+    /// Which tc chains are filters.
+    clsact: Vec<bool>,
 }
 
 /// One event of a host's past.
@@ -54,9 +58,10 @@ fn wish() -> impl Strategy<Value = Wish> {
     };
     let chains = POINTS.map(chain).to_vec();
     let versions = prop::collection::btree_map(prop::sample::select(vec!["a", "b", "s", "t"]), 1..3_u8, 0..4);
-    (chains, versions, prop::bool::weighted(0.1)).prop_map(|(mut chains, versions, refuse)| {
+    let clsact = prop::collection::vec(prop::bool::weighted(0.4), POINTS.len());
+    (chains, versions, prop::bool::weighted(0.1), clsact).prop_map(|(mut chains, versions, refuse, clsact)| {
         chains.retain(|(_, programs)| !programs.is_empty());
-        Wish { chains, versions, refuse }
+        Wish { chains, versions, refuse, clsact }
     })
 }
 
@@ -72,7 +77,7 @@ fn past() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         5 => (wish(), fault()).prop_map(|(wish, fault)| Event::Apply(wish, fault)),
         1 => fault().prop_map(Event::Remove),
-        4 => (0..10_usize, 0..64_usize).prop_map(|(kind, which)| Event::Disturb(kind, which)),
+        4 => (0..13_usize, 0..64_usize).prop_map(|(kind, which)| Event::Disturb(kind, which)),
     ];
     prop::collection::vec(event, 0..7)
 }
@@ -97,11 +102,12 @@ impl Wish {
     }
 
     fn text(&self) -> String {
-        let chains = self.chains.iter().map(|(point, programs)| {
+        let chains = self.chains.iter().zip(&self.clsact).map(|((point, programs), clsact)| {
             let (hook, interface) = point.split_once(' ').unwrap();
+            let clsact = if *clsact && hook != "xdp" { ":clsact" } else { "" };
             let refuse = if self.refuse && hook != "xdp" { "!refuse" } else { "" };
             let programs: Vec<_> = programs.iter().map(|name| format!("{name}@{}", self.version(name))).collect();
-            format!("{hook}{refuse} {interface}: {}", programs.join(", "))
+            format!("{hook}{clsact}{refuse} {interface}: {}", programs.join(", "))
         });
         chains.collect::<Vec<_>>().join("; ")
     }
@@ -155,6 +161,8 @@ fn disturb(world: &mut World, kind: usize, which: usize) {
         4 if !keys.is_empty() => Disturbance::UnpinMap { key: keys[which % keys.len()].clone() },
         5 => Disturbance::UnpinHeld { point },
         6 => Disturbance::RemoveForeign { point, name: "theirs".into() },
+        7 if point.hook.is_tc() => Disturbance::AddFilter { point, name: "theirs".into(), place: which % 3 },
+        8 if point.hook.is_tc() => Disturbance::TakeFilter { point, name: "theirs".into() },
         // Strangers on XDP keep most wishes from being applied: rarely.
         _ if point.hook.is_exclusive() && !which.is_multiple_of(8) => return,
         _ => Disturbance::AddForeign { point, name: "theirs".into(), place: which % 3 },
@@ -162,12 +170,15 @@ fn disturb(world: &mut World, kind: usize, which: usize) {
     world.model.disturb(&disturbance);
 }
 
-/// What packets meet at each hook of ours: the program that runs.
-fn running(live: &LiveState) -> BTreeMap<HookPoint, ProgramId> {
-    let ours = live.points.iter().filter_map(|(point, at)| Some((*point, at.ours.as_ref()?)));
-    ours.filter(|(_, ours)| ours.attachment == Attachment::Attached)
-        .map(|(point, ours)| (point, ours.program))
-        .collect()
+/// What packets meet at each hook of ours: the program that runs; two where it is attached in two ways.
+fn running(live: &LiveState) -> BTreeMap<HookPoint, BTreeSet<ProgramId>> {
+    let chains = |at: &LivePoint| at.ours.iter().chain(&at.twin).cloned().collect::<Vec<_>>();
+    let ours = live.points.iter().flat_map(|(point, at)| chains(at).into_iter().map(|ours| (*point, ours)));
+    let mut running = BTreeMap::<HookPoint, BTreeSet<ProgramId>>::new();
+    for (point, ours) in ours.filter(|(_, ours)| ours.attachment == Attachment::Attached) {
+        running.entry(point).or_default().insert(ours.program);
+    }
+    running
 }
 
 fn pins(live: &LiveState) -> BTreeMap<MapKey, MapId> {
@@ -183,6 +194,11 @@ fn assert_is(world: &World, desired: &Desired) {
     let live = world.live(Some(desired));
     for (point, chain) in &desired.chains {
         let ours = live.points[point].ours.as_ref().expect("a wanted chain is there");
+        assert_eq!(
+            (&live.points[point].twin, ours.attach(point.hook)),
+            (&None, chain.attach),
+            "in the wanted way alone"
+        );
         assert_eq!((ours.attachment, ours.pin), (Attachment::Attached, Pin::Pinned));
         assert!(ours.record.read().unwrap().runs_like(&chain.record));
         for key in chain.record.map_keys() {
@@ -199,22 +215,24 @@ fn assert_is(world: &World, desired: &Desired) {
 
 /// Fails if the plan speaks of anything that neither the host nor the wish has.
 fn assert_mentions_only_inputs(plan: &Plan, desired: &Desired, live: &LiveState) {
-    let ours: Vec<_> = live.points.values().filter_map(|at| at.ours.as_ref()).collect();
+    let ours: Vec<_> = live.points.values().flat_map(|at| at.ours.iter().chain(&at.twin)).collect();
     let mine = |id: ProgramId| ours.iter().any(|chain| chain.program == id);
     for hook in &plan.hooks {
         for step in &hook.steps {
             match step {
                 HookStep::Attach { .. } => {}
-                HookStep::Replace { link, expect, .. } | HookStep::Detach { link, program: expect } => {
-                    assert!(mine(*expect) && ours.iter().any(|chain| chain.link == *link));
+                HookStep::Replace { hold, expect, .. } | HookStep::Detach { hold, program: expect, .. } => {
+                    assert!(mine(*expect) && ours.iter().any(|chain| chain.hold == *hold));
                 }
-                HookStep::PinLink { link } | HookStep::Drop { link } => {
-                    assert!(ours.iter().any(|chain| chain.link == *link));
+                HookStep::Pin { hold } | HookStep::Drop { hold } => {
+                    assert!(ours.iter().any(|chain| chain.hold == *hold));
                 }
             }
         }
         if let Some(chain) = hook.loads() {
-            assert_eq!(*chain, desired.chains[&hook.point].record);
+            let wanted = &desired.chains[&hook.point];
+            assert_eq!(Record { clsact: None, ..chain.clone() }, wanted.record);
+            assert_eq!(chain.clsact.is_some(), wanted.attach == Some(Attach::Clsact));
         }
     }
     let known: BTreeSet<_> =
@@ -277,6 +295,9 @@ proptest! {
         let live = world.live(None);
         assert!(live.points.is_empty() && live.maps.is_empty() && live.litter.is_empty(), "{live:?}");
         assert_eq!(before, others(&world));
+        // A damaged record can't say who made the qdisc, and a stranger's filter keeps or makes one.
+        let excused = past.iter().any(|event| matches!(event, Event::Disturb(2 | 7 | 8, _)));
+        assert!(excused || points(&world).iter().all(|point| !world.model.has_qdisc(point)), "a qdisc of ours stays");
     }
 }
 
@@ -300,12 +321,18 @@ proptest! {
             killed.model.restart();
             let found = killed.live(Some(&desired));
             for (point, seen) in &found.points {
-                let ours = seen.ours.as_ref().filter(|ours| ours.attachment == Attachment::Attached);
-                let is_old = ours.map(|ours| ours.program) == old.get(point).copied();
-                let is_new = match (ours, desired.chains.get(point)) {
-                    (Some(ours), Some(chain)) => ours.record.read().is_some_and(|record| record.runs_like(&chain.record)),
-                    (None, None) => true,
-                    _ => false,
+                let ours: Vec<_> = seen.ours.iter().chain(&seen.twin).filter(|ours| ours.attachment == Attachment::Attached).collect();
+                let old = old.get(point).cloned().unwrap_or_default();
+                let wanted = desired.chains.get(point);
+                // While a chain changes its way to be attached, the old one and the new one are there; never none.
+                let is_new = |ours: &&LiveChain| {
+                    let record = ours.record.read();
+                    wanted.is_some_and(|wanted| record.is_some_and(|record| record.runs_like(&wanted.record)))
+                };
+                let is_old = ours.is_empty() == old.is_empty() && ours.iter().all(|ours| old.contains(&ours.program));
+                let is_new = match wanted {
+                    None => ours.is_empty() || ours.iter().all(|ours| old.contains(&ours.program)),
+                    Some(_) => ours.iter().any(is_new) && ours.iter().all(|ours| is_new(ours) || old.contains(&ours.program)),
                 };
                 assert!(is_old || is_new, "neither old nor new at {point:?} after call {at}");
             }

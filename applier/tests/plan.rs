@@ -11,7 +11,8 @@
 mod world;
 
 use bpfkit_applier::{model::Disturbance, status::status};
-use world::World;
+use bpfkit_schemas::hook::Attach;
+use world::{World, diagnosed};
 
 fn live(interfaces: &str, chains: &str) -> World {
     let mut world = World::new(interfaces);
@@ -400,4 +401,76 @@ fn a_map_that_would_be_taken_for_global_variables_is_refused_and_shared_ones_are
     world.map("guard", "_bss 1/4/8/64");
     world.share("_bss");
     world.apply("xdp eth0: guard");
+}
+
+#[test]
+fn a_chain_by_clsact_is_attached_replaced_and_labelled_as_such() {
+    let mut world = World::new("eth0");
+    assert_eq!(
+        world.planned("tc/ingress:clsact eth0: shape"),
+        "\
+set edge
+  tc/ingress eth0 (clsact, fused): attach, not attached yet
+    + shape
+"
+    );
+    world.apply("tc/ingress:clsact eth0: shape");
+    assert_eq!(
+        world.planned("tc/ingress:clsact eth0: shape, count"),
+        "\
+set edge
+  tc/ingress eth0 (clsact, fused): replace, 1 added
+      shape
+    + count  new in the manifest
+"
+    );
+}
+
+#[test]
+fn a_chain_that_changes_its_way_is_attached_anew_before_it_is_detached() {
+    let mut world = live("eth0", "tc/ingress eth0: shape");
+    assert_eq!(
+        world.planned("tc/ingress:clsact eth0: shape, count"),
+        "\
+set edge
+  tc/ingress eth0 (clsact, fused): move, attached by tcx, wanted by clsact: attached anew before it is detached, so that a packet in between may meet both, and none meets neither
+      shape
+    + count  new in the manifest
+"
+    );
+    world.apply("tc/ingress:clsact eth0: shape, count");
+    assert!(world.planned("tc/ingress eth0: shape, count").contains("attached by clsact, wanted by tcx"));
+}
+
+#[test]
+fn a_filter_that_somebody_took_is_left_to_them() {
+    let mut world = live("eth0", "tc/ingress:clsact eth0: shape");
+    let point = world.at("tc/ingress", "eth0");
+    world.model.disturb(&Disturbance::TakeFilter { point, name: "theirs".into() });
+    let planned = world.planned("tc/ingress:clsact eth0: shape");
+    assert!(planned.contains("attach again, its filter is gone: somebody removed or replaced it"), "{planned}");
+    assert!(planned.contains("beside `theirs` (program"), "{planned}");
+    assert!(planned.contains("filter pref 1 handle 0x62"), "{planned}");
+    world.apply("tc/ingress:clsact eth0: shape");
+    assert_eq!(world.model.others(point).len(), 1, "ours has another handle");
+}
+
+#[test]
+fn strangers_filters_are_refused_where_the_manifest_refuses_strangers() {
+    let mut world = World::new("eth0");
+    let point = world.at("tc/ingress", "eth0");
+    world.model.disturb(&Disturbance::AddFilter { point, name: "theirs".into(), place: 0 });
+    assert!(world.planned("tc/ingress:clsact!refuse eth0: shape").starts_with("A322"));
+    assert!(world.planned("tc/ingress!refuse eth0: shape").starts_with("A322"));
+    assert!(!world.planned("tc/ingress:clsact eth0: shape").starts_with('A'));
+}
+
+#[test]
+fn without_tcx_chains_are_filters_unless_they_insist() {
+    let mut world = World::new("eth0");
+    world.attach = Attach::Clsact;
+    assert!(world.planned("tc/ingress eth0: shape").contains("tc/ingress eth0 (clsact, fused): attach"));
+    let refused = diagnosed(&world.want("tc/ingress:tcx eth0: shape").unwrap_err());
+    assert!(refused.starts_with("A312 this kernel has no tcx for the `tc/ingress` chain"), "{refused}");
+    assert!(refused.contains("attach: clsact"), "{refused}");
 }

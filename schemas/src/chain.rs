@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     diagnostic::Span,
-    hook::{Foreign, Hook, Mode, ProceedOn},
+    hook::{Attach, Foreign, Hook, Mode, ProceedOn},
     names::{MapName, ProgramName},
 };
 
@@ -35,6 +35,9 @@ pub struct Chain {
     pub netns: Option<HostText>,
     /// XDP's mode; meaningless and [`Mode::Native`] elsewhere.
     pub mode: Mode,
+    /// How a tc chain is attached; none elsewhere, and where the host decides: tcx where its kernel has it, else clsact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<Attach>,
     /// What to do about strangers.
     pub foreign: Foreign,
     /// The programs, in the order in which they run.

@@ -12,9 +12,9 @@ use crate::{names::BadName, object::ProgramType};
 pub enum Hook {
     /// `xdp`: in the driver (native) or after it (generic), before the stack sees the packet.
     Xdp,
-    /// `tc/ingress`: tcx, as packets come in (Linux 6.6 and later).
+    /// `tc/ingress`: as packets come in.
     TcIngress,
-    /// `tc/egress`: tcx, as packets go out (Linux 6.6 and later).
+    /// `tc/egress`: as packets go out.
     TcEgress,
 }
 
@@ -38,6 +38,11 @@ impl Hook {
             Self::TcIngress => "tc-ingress",
             Self::TcEgress => "tc-egress",
         }
+    }
+
+    /// Whether it is one of the two of tc, at which there are two ways to [attach](Attach).
+    pub fn is_tc(self) -> bool {
+        matches!(self, Self::TcIngress | Self::TcEgress)
     }
 
     /// The type of program that this hook runs.
@@ -212,6 +217,34 @@ impl Mode {
 }
 
 impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a chain hangs on a tc hook.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// By a link in the hook's tcx list (Linux 6.6 and later): nobody else can take it away by netlink.
+    #[default]
+    Tcx,
+    /// As a `cls_bpf` filter of the `clsact` qdisc (Linux 4.5 and later), where older tools see it. Runs after
+    /// everything that is in the tcx list.
+    Clsact,
+}
+
+impl Attach {
+    /// The manifest's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+impl fmt::Display for Attach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

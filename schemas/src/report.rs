@@ -95,16 +95,22 @@ pub struct HookReport {
     pub netns: Option<String>,
     /// `native` or `generic`.
     pub mode: String,
+    /// On tc, how the chain is attached: `tcx` or `clsact`.
+    pub attach: Option<String>,
     /// How the chain is realised: `fused`.
     pub engine: String,
-    /// `attach`, `attach again`, `replace`, `pin again`, `detach`, `unpin`.
+    /// `attach`, `attach again`, `move`, `replace`, `pin again`, `detach`, `unpin`.
     pub change: String,
     /// Why.
     pub because: Vec<String>,
     /// The revision that the hook must still have, where the kernel counts one.
     pub seen_revision: Option<u64>,
+    /// What stands for the hook's filters, which must still be the same; for a chain by clsact.
+    pub seen_filters: Option<u64>,
     /// Our link that must still be there.
     pub seen_link: Option<u32>,
+    /// Our filter that must still be there: `filter pref 1 handle 0x62…`.
+    pub seen_filter: Option<String>,
     /// The program that it must still hold.
     pub seen_program: Option<u32>,
     /// The chain, old and new.
@@ -171,8 +177,12 @@ pub struct HookStatusReport {
     pub interface: String,
     /// The namespace's path, where it isn't the caller's own.
     pub netns: Option<String>,
+    /// On tc, how the chain is attached: `tcx` or `clsact`.
+    pub attach: Option<String>,
     /// The link's id.
     pub link: Option<u32>,
+    /// The filter, for a chain by clsact: `filter pref 1 handle 0x62…`.
+    pub filter: Option<String>,
     /// The fused program's id.
     pub program: Option<u32>,
     /// The programs of the live chain, in order.

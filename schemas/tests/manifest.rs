@@ -119,6 +119,7 @@ fn each_rule_has_a_code_and_a_place() {
         ("interfaces: [\"{{ vars.uplink }}\"]", "interfaces: []", "M008"),
         ("interfaces: [\"{{ vars.uplink }}\"]", "interfaces: [{default_route: true}]", "M005"),
         ("interfaces: [eth*]", "interfaces: [eth*, eth1]\n    mode: native", "M023"),
+        ("mode: generic", "attach: clsact", "M035"),
         ("foreign: refuse", "foreign: keep", "M016"),
         ("foreign: refuse", "foreign: evict", "M008"),
         ("proceed_on: [pass, -1, 17]", "proceed_on: [ok]", "M008"),

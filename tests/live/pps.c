@@ -2,7 +2,7 @@
 /*
  * pps: floods one end of a veth pair and says to the frame what became of the flood.
  *
- *     pps --from NETNS:IFACE --to NETNS:IFACE [--chain xdp|generic|tcx]
+ *     pps --from NETNS:IFACE --to NETNS:IFACE [--chain xdp|generic|tcx|clsact]
  *         [--packets N] [--seconds S] [--rate PPS] [--batch N] [--cpu N]
  *         [--protocol udp|tcp|icmp] [--source A.B.C.D] [--destination A.B.C.D] [--port N] [--size BYTES]
  *         [--ready]
@@ -17,10 +17,11 @@
  *     xdp      a native XDP chain; attach it first: a veth takes no redirected frames otherwise
  *     generic  a generic XDP chain: pps switches GRO on at --to, which makes the veth take them
  *     tcx      a chain at tc/ingress: pps attaches an XDP program that passes everything
+ *     clsact   the same for a chain that is a filter of clsact; attach it first: the catch below is a filter, too
  * Without --packets it floods until SIGINT or SIGTERM, or for --seconds (60 at most, and by
  * default, so that a forgotten flood ends).
  *
- * Whatever gets past the chain is caught by a tcx program of ours, the last at --to's ingress,
+ * Whatever gets past the chain is caught by a tcx program (for clsact: a filter) of ours, the last at --to's ingress,
  * which counts IPv4 and drops it. So a chain that drops everything lets `passed` stay 0, and a chain
  * that was off for an instant, or half there, shows.
  *
@@ -47,7 +48,11 @@
 #include <linux/bpf.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/if_ether.h>
+#include <linux/netlink.h>
 #include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -79,7 +84,7 @@ struct end {
 	uint8_t mac[ETH_ALEN];
 };
 
-enum chain { XDP, GENERIC, TCX };
+enum chain { XDP, GENERIC, TCX, CLSACT };
 
 static void die(const char *format, ...)
 {
@@ -96,7 +101,7 @@ static void die(const char *format, ...)
 
 static void usage(const char *why)
 {
-	fprintf(stderr, "pps: %s\nusage: pps --from NETNS:IFACE --to NETNS:IFACE [--chain xdp|generic|tcx] ...\n", why);
+	fprintf(stderr, "pps: %s\nusage: pps --from NETNS:IFACE --to NETNS:IFACE [--chain xdp|generic|tcx|clsact] ...\n", why);
 	exit(2);
 }
 
@@ -247,6 +252,54 @@ static int attach(int program, const struct end *end, int type, uint32_t flags)
 	if (fd < 0)
 		die("can't attach to %s", end->name);
 	return fd;
+}
+
+/* Makes or removes the last filter of the interface's clsact, at ingress, which runs `program`. */
+static void filter(const struct end *end, uint16_t type, uint16_t flags, int program)
+{
+	struct {
+		struct nlmsghdr head;
+		struct tcmsg tc;
+		struct nlattr kind_head;
+		char kind[4];
+		struct nlattr options;
+		struct nlattr fd_head;
+		int32_t fd;
+		struct nlattr name_head;
+		char name[12];
+		struct nlattr flags_head;
+		uint32_t flags;
+	} ask = {
+		.head = {sizeof(ask), type, (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags), 0, 0},
+		.tc = {.tcm_ifindex = end->index,
+		       .tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
+		       .tcm_handle = 1,
+		       .tcm_info = TC_H_MAKE(0xffffU << 16, htons(ETH_P_ALL))},
+		.kind_head = {sizeof(struct nlattr) + 4, TCA_KIND},
+		.kind = "bpf",
+		.options = {(uint16_t)(sizeof(ask) - offsetof(__typeof__(ask), options)), TCA_OPTIONS},
+		.fd_head = {sizeof(struct nlattr) + 4, TCA_BPF_FD},
+		.fd = program,
+		.name_head = {sizeof(struct nlattr) + 12, TCA_BPF_NAME},
+		.name = "pps_catch",
+		.flags_head = {sizeof(struct nlattr) + 4, TCA_BPF_FLAGS},
+		.flags = TCA_BPF_FLAG_ACT_DIRECT,
+	};
+	struct {
+		struct nlmsghdr head;
+		struct nlmsgerr error;
+		char rest[4096];
+	} answer;
+	int fd;
+
+	enter(end);
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (fd < 0 || send(fd, &ask, sizeof(ask), 0) < 0 || recv(fd, &answer, sizeof(answer), 0) < 0)
+		die("netlink");
+	close(fd);
+	errno = -answer.error.error;
+	if (errno)
+		die("can't change the filters of %s (is there a chain by clsact?)", end->name);
 }
 
 #define INSN(op, dst, src, offset, value)                                                                              \
@@ -443,9 +496,9 @@ int main(int argc, char **argv)
 		case 'f': from_text = optarg; break;
 		case 't': to_text = optarg; break;
 		case 'c':
-			if (strcmp(optarg, "xdp") && strcmp(optarg, "generic") && strcmp(optarg, "tcx"))
-				usage("--chain is xdp, generic or tcx");
-			chain = *optarg == 'x' ? XDP : *optarg == 'g' ? GENERIC : TCX;
+			if (strcmp(optarg, "xdp") && strcmp(optarg, "generic") && strcmp(optarg, "tcx") && strcmp(optarg, "clsact"))
+				usage("--chain is xdp, generic, tcx or clsact");
+			chain = *optarg == 'x' ? XDP : *optarg == 'g' ? GENERIC : *optarg == 't' ? TCX : CLSACT;
 			break;
 		case 'n': packets = (uint64_t)number(optarg, name, 1e12); break;
 		case 's': seconds = number(optarg, name, 60); break;
@@ -492,8 +545,12 @@ int main(int argc, char **argv)
 	sigaddset(&stop, SIGTERM);
 	sigprocmask(SIG_BLOCK, &stop, NULL);
 
-	int map = counter(), caught = attach(catch_all(map), &to, TCX_INGRESS, 0);
-	if (chain == TCX)
+	int map = counter(), catch = catch_all(map), caught = -1;
+	if (chain == CLSACT)
+		filter(&to, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, catch);
+	else
+		caught = attach(catch, &to, TCX_INGRESS, 0);
+	if (chain == TCX || chain == CLSACT)
 		attach(pass(), &to, BPF_XDP, XDP_FLAGS_DRV_MODE);
 	if (chain == GENERIC)
 		switch_on_gro(&to);
@@ -534,6 +591,9 @@ int main(int argc, char **argv)
 	       "\"seconds\":%.3f,\"pps\":%.0f}\n",
 	       (unsigned long long)generated, (unsigned long long)sent, (unsigned long long)(generated - sent),
 	       (unsigned long long)dropped, (unsigned long long)total(map), took, (double)sent / took);
-	close(caught);
+	if (chain == CLSACT)
+		filter(&to, RTM_DELTFILTER, 0, catch);
+	else
+		close(caught);
 	return 0;
 }

@@ -19,6 +19,8 @@ mod apart;
 mod chains;
 #[path = "live/confirm.rs"]
 mod confirm;
+#[path = "live/demo.rs"]
+mod demo;
 #[path = "live/drift.rs"]
 mod drift;
 #[path = "live/escape.rs"]

@@ -53,6 +53,8 @@ pub enum DesiredProblem {
     NotInBundle { program: ProgramName, hook: Hook, at: Span },
     /// A program is of a type that the hook can't run.
     WrongType { program: ProgramName, kind: ProgramType, hook: Hook, at: Span },
+    /// A chain is to be attached by tcx, which this kernel lacks.
+    NoTcx { hook: Hook, at: Span },
 }
 
 impl Diagnose for DesiredError {
@@ -75,6 +77,7 @@ impl DesiredProblem {
             Self::MapNameCollides { .. } => Code::MAP_NAME_COLLIDES,
             Self::BadPattern { .. } => Code::INTERFACE_PATTERN,
             Self::Template { .. } => Code::HOST_TEMPLATE_FAILED,
+            Self::NoTcx { .. } => Code::NO_TCX,
             Self::EmptyChain { .. } | Self::NotInBundle { .. } | Self::WrongType { .. } => Code::CHAIN_UNRUNNABLE,
         }
     }
@@ -137,6 +140,8 @@ impl DesiredProblem {
             Self::NotInBundle { at: span, .. } => {
                 at(diagnostic, *span, "named here").help("bundle the set again: `bpfkit bundle`")
             }
+            Self::NoTcx { at: span, .. } => at(diagnostic, *span, "this chain asks for it")
+                .help("say `attach: clsact`, or leave `attach` out: then the kernel decides"),
             Self::WrongType { hook, at: span, .. } => {
                 at(diagnostic, *span, "named here").help(format!("`{hook}` runs `{}` programs", hook.program_type()))
             }
@@ -170,6 +175,7 @@ impl DesiredProblem {
             Self::NotInBundle { program, hook, .. } => {
                 format!("the `{hook}` chain runs `{program}`, which the bundle doesn't hold")
             }
+            Self::NoTcx { hook, .. } => format!("this kernel has no tcx for the `{hook}` chain"),
             Self::WrongType { program, kind, hook, .. } => {
                 format!("`{program}` is a `{kind}` program and can't run at `{hook}`")
             }

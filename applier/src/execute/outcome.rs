@@ -91,8 +91,8 @@ pub enum HookVerb {
     Replace,
     /// [`HookStep::Detach`].
     Detach,
-    /// [`HookStep::PinLink`].
-    PinLink,
+    /// [`HookStep::Pin`].
+    Pin,
     /// [`HookStep::Drop`].
     Drop,
 }
@@ -118,7 +118,7 @@ impl Step {
         Self::at(
             hook,
             match step {
-                HookStep::PinLink { .. } => HookVerb::PinLink,
+                HookStep::Pin { .. } => HookVerb::Pin,
                 HookStep::Drop { .. } => HookVerb::Drop,
                 HookStep::Attach { .. } => HookVerb::Attach,
                 HookStep::Replace { .. } => HookVerb::Replace,
@@ -146,7 +146,7 @@ impl fmt::Display for Step {
                 HookVerb::Attach => write!(f, "attach the chain of `{hook}`"),
                 HookVerb::Replace => write!(f, "replace the chain of `{hook}`"),
                 HookVerb::Detach => write!(f, "detach the chain of `{hook}`"),
-                HookVerb::PinLink => write!(f, "pin the link of `{hook}`"),
+                HookVerb::Pin => write!(f, "pin what holds the chain of `{hook}`"),
                 HookVerb::Drop => write!(f, "remove the dead link of `{hook}`"),
             },
             Self::Sweep(litter) => {

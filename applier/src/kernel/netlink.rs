@@ -1,4 +1,4 @@
-//! The interfaces of a network namespace and the XDP programs on them: one `RTM_GETLINK` dump.
+//! Netlink, and by it the interfaces of a network namespace and the XDP programs on them: one `RTM_GETLINK` dump.
 //!
 //! Only the three attributes that are needed are looked at, by hand: a reader of
 //! whole messages fails on the first attribute that a newer kernel lengthens.
@@ -16,7 +16,7 @@ const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
+pub(super) const NLM_F_DUMP: u16 = 0x300;
 /// Bytes of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
@@ -47,32 +47,78 @@ pub(crate) fn interfaces() -> Result<BTreeMap<u32, Interface>, KernelError> {
 }
 
 fn dump() -> io::Result<BTreeMap<u32, Interface>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&request(), 0)?;
-
     let mut found = BTreeMap::new();
-    loop {
-        let (datagram, from) = socket.recv_from_full()?;
-        // Other processes can send to our port; only the kernel has number 0.
-        if from.port_number() == 0 && read(&datagram, &mut found)? == Progress::Done {
-            return Ok(found);
+    exchange(&request(), |kind, payload| {
+        if let Some((index, interface)) = link(payload).filter(|_| kind == RTM_NEWLINK) {
+            found.insert(index, interface);
         }
-    }
+    })?;
+    Ok(found)
 }
 
 fn request() -> Vec<u8> {
-    let mut message = Vec::with_capacity(40);
-    message.extend(40_u32.to_ne_bytes());
-    message.extend(RTM_GETLINK.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    message.extend([0; 8]); // sequence and port number
-    message.extend([0; IFINFOMSG]);
-    message.extend(8_u16.to_ne_bytes());
-    message.extend(IFLA_EXT_MASK.to_ne_bytes());
-    message.extend(SKIP_STATS.to_ne_bytes());
-    message
+    let mut message = Message::new(RTM_GETLINK, NLM_F_DUMP, &[0; IFINFOMSG]);
+    message.attribute(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    message.finish()
+}
+
+/// A request that is being written.
+pub(super) struct Message(Vec<u8>);
+
+impl Message {
+    /// A message of `kind` with its fixed part.
+    pub(super) fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
+        let mut bytes = vec![0; 4];
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+        bytes.extend([0; 8]); // sequence and port number
+        bytes.extend(fixed);
+        Self(bytes)
+    }
+
+    /// The value of a nested attribute, which is attributes alone.
+    pub(super) fn nested() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The bytes of a value that began as [`Message::nested`].
+    pub(super) fn into_value(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Adds an attribute, whose value is some tens of bytes at most.
+    pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) {
+        let length = u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX);
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+
+    /// The bytes, with their number in front.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        for (to, from) in self.0.iter_mut().zip(length.to_ne_bytes()) {
+            *to = from;
+        }
+        self.0
+    }
+}
+
+/// Sends a request in the calling thread's namespace and hands each message of the answer on, by type and payload,
+/// until the kernel says that it was the last.
+pub(super) fn exchange(request: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(request, 0)?;
+    loop {
+        let (datagram, from) = socket.recv_from_full()?;
+        // Other processes can send to our port; only the kernel has number 0.
+        if from.port_number() == 0 && read(&datagram, &mut each)? == Progress::Done {
+            return Ok(());
+        }
+    }
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -81,25 +127,22 @@ enum Progress {
     Done,
 }
 
-/// Reads one datagram's messages into `found`.
-fn read(mut datagram: &[u8], found: &mut BTreeMap<u32, Interface>) -> io::Result<Progress> {
+/// Hands one datagram's messages to `each`.
+fn read(mut datagram: &[u8], each: &mut impl FnMut(u16, &[u8])) -> io::Result<Progress> {
     while !datagram.is_empty() {
         let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
         let payload = message.payload();
         match message.message_type() {
             NLMSG_DONE => return Ok(Progress::Done),
             NLMSG_ERROR => {
-                return Err(match number(payload) {
-                    Some(errno) => io::Error::from_raw_os_error(errno.cast_signed().wrapping_neg()),
-                    None => io::Error::other("a short netlink error"),
-                });
+                return match number(payload) {
+                    // What was asked for is done (`NLM_F_ACK`).
+                    Some(0) => Ok(Progress::Done),
+                    Some(errno) => Err(io::Error::from_raw_os_error(errno.cast_signed().wrapping_neg())),
+                    None => Err(io::Error::other("a short netlink error")),
+                };
             }
-            RTM_NEWLINK => {
-                if let Some((index, interface)) = link(payload) {
-                    found.insert(index, interface);
-                }
-            }
-            _ => {}
+            kind => each(kind, payload),
         }
         // Messages are padded to four bytes; the last one of a datagram may lack the padding.
         let length = (message.length() as usize).next_multiple_of(4);
@@ -136,7 +179,8 @@ fn xdp(nested: &[u8], interface: &mut Interface) {
     }
 }
 
-fn number(bytes: &[u8]) -> Option<u32> {
+/// The number at the front of a value.
+pub(super) fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|four| u32::from_ne_bytes(*four))
 }
 
@@ -163,6 +207,15 @@ mod tests {
         out
     }
 
+    /// Reads one datagram into `found`, as a dump does.
+    fn read_links(datagram: &[u8], found: &mut BTreeMap<u32, Interface>) -> io::Result<Progress> {
+        read(datagram, &mut |kind, payload| {
+            if let Some((index, interface)) = link(payload).filter(|_| kind == RTM_NEWLINK) {
+                found.insert(index, interface);
+            }
+        })
+    }
+
     fn new_link(index: u32, attributes: &[Vec<u8>]) -> Vec<u8> {
         let mut payload = vec![0; 4];
         payload.extend(index.to_ne_bytes());
@@ -180,21 +233,22 @@ mod tests {
         let mut datagram = new_link(3, &[attribute(IFLA_IFNAME, b"eth0\0"), attribute(IFLA_XDP, &ids.concat())]);
         datagram.extend(new_link(4, &[attribute(IFLA_IFNAME, b"eth1\0")]));
         let mut found = BTreeMap::new();
-        assert_eq!(read(&datagram, &mut found).unwrap(), Progress::More);
+        assert_eq!(read_links(&datagram, &mut found).unwrap(), Progress::More);
         assert_eq!(found[&3], Interface { name: "eth0".into(), native: Some(7), generic: Some(9), offloaded: None });
         assert_eq!(found[&4].name, "eth1");
-        assert_eq!(read(&message(NLMSG_DONE, &[0; 4]), &mut found).unwrap(), Progress::Done);
+        assert_eq!(read_links(&message(NLMSG_DONE, &[0; 4]), &mut found).unwrap(), Progress::Done);
     }
 
     #[test]
     fn an_error_and_a_torn_datagram_are_errors() {
         let mut found = BTreeMap::new();
-        let error = read(&message(NLMSG_ERROR, &(-1_i32).to_ne_bytes()), &mut found).unwrap_err();
+        let error = read_links(&message(NLMSG_ERROR, &(-1_i32).to_ne_bytes()), &mut found).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
         let whole = new_link(3, &[attribute(IFLA_IFNAME, b"eth0\0")]);
         for end in 1..whole.len() {
-            assert!(read(&whole[..end], &mut found).is_err(), "{end}");
+            assert!(read_links(&whole[..end], &mut found).is_err(), "{end}");
         }
+        assert_eq!(read_links(&message(NLMSG_ERROR, &[0; 4]), &mut found).unwrap(), Progress::Done, "no error: done");
     }
 
     #[test]

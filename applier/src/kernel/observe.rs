@@ -24,20 +24,25 @@ use bpfkit_schemas::{
     names::SetName,
 };
 
-pub(super) use self::{pins::entries, places::tcx_attach_type, programs::record_of};
+pub(super) use self::{
+    pins::entries,
+    places::{has_tcx, namespace, tcx_attach_type},
+    programs::{read_record, record_of, recorded},
+};
 use self::{
     places::Place,
     programs::{Programs, Seen},
 };
 use super::{
     bpffs::SetDirectory,
+    clsact::Listing,
     error::KernelError,
     sys::{self, LinkInfo, Map},
 };
 use crate::{
     live::{
-        Attachment, HeldBy, HookPoint, Interface, LinkId, Litter, LiveChain, LiveMap, LivePoint, LiveRecord, LiveState,
-        LostChain, MapKey, Namespace, OtherProgram, Owner, Pin, Presence, ProgramId,
+        Attachment, FilterId, HeldBy, Hold, HookPoint, Interface, LinkId, Litter, LiveChain, LiveMap, LivePoint,
+        LiveRecord, LiveState, LostChain, MapKey, Namespace, OtherProgram, Owner, Pin, Presence, ProgramId,
     },
     record::{Record, Stored},
 };
@@ -131,7 +136,33 @@ struct Observer<'a> {
 struct Attached {
     program: u32,
     link: Option<u32>,
+    filter: Option<FilterId>,
     mode: Option<Mode>,
+}
+
+/// A chain of ours at a hook: its program, and what holds it.
+#[derive(Clone, Copy)]
+struct Ours {
+    program: u32,
+    hold: Hold,
+    /// Whether the kernel runs it.
+    attachment: Attachment,
+    /// Whether what holds it is pinned, as far as it can be.
+    pinned: bool,
+}
+
+impl Ours {
+    fn by_link(link: &LinkInfo, pinned: bool) -> Self {
+        let attachment = if link.ifindex == 0 { Attachment::Detached } else { Attachment::Attached };
+        Self { program: link.program_id, hold: Hold::Link(LinkId(link.id)), attachment, pinned }
+    }
+
+    fn is(&self, attached: &Attached) -> bool {
+        match self.hold {
+            Hold::Link(_) => attached.filter.is_none() && attached.program == self.program,
+            Hold::Filter(filter) => attached.filter == Some(filter),
+        }
+    }
 }
 
 impl Observer<'_> {
@@ -143,31 +174,39 @@ impl Observer<'_> {
         kept: Option<Kept>,
     ) -> Result<LivePoint, KernelError> {
         let attached = self.attached(point);
-        let ours = match pinned {
+        let link = match pinned {
             Some(link) => Some(link.clone()),
             None => self.unpinned(&attached, asked.is_some(), kept.as_ref().map(|kept| kept.id))?,
         };
-        let chain = match &ours {
-            Some(link) => {
-                // Both pins or none: a record of another program there is a run's that was killed.
-                let of = self.programs.see(link.program_id)?.map(|seen| seen.info.maps.clone()).unwrap_or_default();
-                let recorded = of.is_empty() || kept.as_ref().is_some_and(|kept| of.contains(&kept.id));
-                Some(self.chain(point, link, pinned.is_some() && recorded, &attached)?)
-            }
-            None => None,
-        };
+        let filter = self.filter(&attached, asked.is_some(), kept.as_ref().map(|kept| kept.id))?;
+        let found: Vec<Ours> = link.iter().map(|link| Ours::by_link(link, pinned.is_some())).chain(filter).collect();
+        let mut chains = Vec::new();
+        for ours in &found {
+            // Both pins or none: a record of another program there is a run's that was killed.
+            let of = self.programs.see(ours.program)?.map(|seen| seen.info.maps.clone()).unwrap_or_default();
+            let recorded = of.is_empty() || kept.as_ref().is_some_and(|kept| of.contains(&kept.id));
+            let before = attached.iter().take_while(|one| !ours.is(one));
+            let after = before.filter(|one| !found.iter().any(|ours| ours.is(one))).count();
+            let at = attached.iter().find(|one| ours.is(one));
+            let chain = self.chain(point, Ours { pinned: ours.pinned && recorded, ..*ours }, at)?;
+            chains.push(LiveChain { after: if at.is_some() { after } else { 0 }, ..chain });
+        }
         let mut others = Vec::new();
         for one in &attached {
-            if ours.as_ref().is_none_or(|ours| ours.program_id != one.program) {
+            if !found.iter().any(|ours| ours.is(one)) {
                 others.extend(self.other(*one)?);
             }
         }
-        let record = chain.as_ref().map(|chain| &chain.record).or(kept.as_ref().map(|kept| &kept.record));
+        let mut chains = chains.into_iter();
+        let (ours, twin) = (chains.next(), chains.next());
+        let record = ours.as_ref().map(|chain| &chain.record).or(kept.as_ref().map(|kept| &kept.record));
         let record = record.and_then(LiveRecord::read);
-        let (interface, presence) = self.interface(point, asked, record, ours.as_ref());
-        let revision = self.places.get(&point.namespace).and_then(|place| place.tcx.get(point)).map(|(at, _)| *at);
-        let lost = kept.filter(|_| chain.is_none()).map(|Kept { record, pin, .. }| LostChain { record, pin });
-        Ok(LivePoint { interface, presence, ours: chain, lost, others, revision })
+        let (interface, presence) = self.interface(point, asked, record, link.as_ref());
+        let place = self.places.get(&point.namespace);
+        let revision = place.and_then(|place| place.tcx.get(point)).map(|(at, _)| *at);
+        let filters = place.and_then(|place| place.filters.get(point)).map(|listing| listing.filters(point.hook));
+        let lost = kept.filter(|_| ours.is_none()).map(|Kept { record, pin, .. }| LostChain { record, pin });
+        Ok(LivePoint { interface, presence, ours, twin, lost, others, revision, filters })
     }
 
     /// Who is at the hook.
@@ -176,10 +215,17 @@ impl Observer<'_> {
         if point.hook != Hook::Xdp {
             let entries = place.tcx.get(point).map(|(_, entries)| entries.as_slice()).unwrap_or_default();
             let link = |id: u32| (id != 0).then_some(id);
-            return entries
-                .iter()
-                .map(|entry| Attached { program: entry.program_id, link: link(entry.link_id), mode: None })
-                .collect();
+            let links = entries.iter().map(|entry| Attached {
+                program: entry.program_id,
+                link: link(entry.link_id),
+                filter: None,
+                mode: None,
+            });
+            // tcx runs before all filters (`sch_handle_ingress`, `sch_handle_egress`).
+            let filters = place.filters.get(point).into_iter().flat_map(Listing::programs);
+            let filters =
+                filters.map(|(filter, program)| Attached { program, link: None, filter: Some(filter), mode: None });
+            return links.chain(filters).collect();
         }
         let Some(interface) = place.interfaces.get(&point.index) else { return Vec::new() };
         let slots = [
@@ -194,7 +240,8 @@ impl Observer<'_> {
                 let held = |link: &&LinkInfo| {
                     link.link_type == sys::LINK_TYPE_XDP && link.program_id == program && link.ifindex == point.index
                 };
-                Some(Attached { program, link: self.links.values().find(held).map(|link| link.id), mode })
+                let link = self.links.values().find(held).map(|link| link.id);
+                Some(Attached { program, link, filter: None, mode })
             })
             .collect()
     }
@@ -219,14 +266,32 @@ impl Observer<'_> {
         Ok(None)
     }
 
-    fn chain(
-        &mut self,
-        point: &HookPoint,
-        link: &LinkInfo,
-        pinned: bool,
-        attached: &[Attached],
-    ) -> Result<LiveChain, KernelError> {
-        let seen = self.programs.see(link.program_id)?;
+    /// The set's own filter among those who are at a hook: its program is bound to the record map `kept`, or, where
+    /// the caller `asked` or a record is kept, to any that names the set.
+    ///
+    /// A filter has no pin of its own, so the record's stands for it, whichever chain's it is: a run may have been
+    /// killed between moving that and changing the filter.
+    fn filter(&mut self, attached: &[Attached], asked: bool, kept: Option<u32>) -> Result<Option<Ours>, KernelError> {
+        for one in attached {
+            let Some(filter) = one.filter.filter(|filter| filter.priority == FilterId::PRIORITY) else { continue };
+            let is_ours = |seen: &Seen| {
+                (asked || kept.is_some()) && set_of(seen) == Some(self.set)
+                    || kept.is_some_and(|kept| seen.info.maps.contains(&kept))
+            };
+            if self.programs.see(one.program)?.is_some_and(is_ours) {
+                return Ok(Some(Ours {
+                    program: one.program,
+                    hold: Hold::Filter(filter),
+                    attachment: Attachment::Attached,
+                    pinned: true,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn chain(&mut self, point: &HookPoint, ours: Ours, at: Option<&Attached>) -> Result<LiveChain, KernelError> {
+        let seen = self.programs.see(ours.program)?;
         let (record, maps) = match seen.map(|seen| (&seen.record, &seen.info.maps)) {
             Some((Some(Ok(stored)), used)) => {
                 (LiveRecord::Read(Box::new(stored.record.clone())), used_maps(stored, used)?)
@@ -235,18 +300,17 @@ impl Observer<'_> {
             Some((None, _)) => (LiveRecord::Unreadable("its program has none".to_owned()), BTreeMap::new()),
             None => (LiveRecord::Unreadable("its program is gone".to_owned()), BTreeMap::new()),
         };
-        let at = attached.iter().position(|one| one.program == link.program_id);
         let recorded = record.read().map(|record| record.mode).unwrap_or_default();
-        let seen_mode = at.and_then(|at| attached.get(at)).and_then(|one| one.mode);
+        let seen_mode = at.and_then(|one| one.mode);
         Ok(LiveChain {
-            link: LinkId(link.id),
-            program: ProgramId(link.program_id),
+            hold: ours.hold,
+            program: ProgramId(ours.program),
             record,
-            attachment: if link.ifindex == 0 { Attachment::Detached } else { Attachment::Attached },
-            pin: if pinned { Pin::Pinned } else { Pin::Gone },
+            attachment: ours.attachment,
+            pin: if ours.pinned { Pin::Pinned } else { Pin::Gone },
             mode: if point.hook == Hook::Xdp { seen_mode.unwrap_or(recorded) } else { Mode::Native },
             maps,
-            after: at.unwrap_or(0),
+            after: 0,
         })
     }
 
@@ -261,7 +325,11 @@ impl Observer<'_> {
             id: ProgramId(one.program),
             name: seen.info.name.clone(),
             owner,
-            held_by: one.link.map_or(HeldBy::Netlink, |id| HeldBy::Link(LinkId(id))),
+            held_by: match (one.link, one.filter) {
+                (Some(id), _) => HeldBy::Link(LinkId(id)),
+                (None, Some(filter)) => HeldBy::Filter(filter),
+                (None, None) => HeldBy::Netlink,
+            },
             mode: one.mode,
         }))
     }

@@ -1,7 +1,7 @@
 //! The steps of a plan, done: [`Kernel`] for Linux.
 //!
 //! Each method makes the kernel compare: the old program of a link, the revision
-//! of a tcx hook, the emptiness of an XDP hook. Where a step is more than one call and
+//! of a tcx hook, the emptiness of an XDP hook. Filters can't be compared; [`filter`] looks. Where a step is more than one call and
 //! a later one fails, the earlier ones are taken back before the error is returned.
 
 use std::{
@@ -11,6 +11,8 @@ use std::{
 };
 
 use bpfkit_schemas::hook::{Hook, Mode};
+
+mod filter;
 
 use super::{
     LinuxKernel, bpffs, data_map,
@@ -23,7 +25,9 @@ use super::{
 use crate::{
     execute::Kernel,
     fuse::{Entries, Linker},
-    live::{HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, Owner, ProgramId, Record, Revision},
+    live::{
+        By, Hold, HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, Owner, ProgramId, Record, Revision,
+    },
 };
 
 /// An open map.
@@ -130,17 +134,77 @@ impl Kernel for LinuxKernel {
         &mut self,
         interface: &Interface,
         hook: Hook,
+        by: By,
+        program: &LinuxProgram,
+        expect: Option<Revision>,
+    ) -> Result<Hold, KernelError> {
+        match by {
+            By::Link(mode) => self.attach_link(interface, hook, mode, program, expect).map(Hold::Link),
+            By::Filter(filter) => {
+                self.attach_filter(interface, hook, filter, program, expect)?;
+                Ok(Hold::Filter(filter))
+            }
+        }
+    }
+
+    fn replace(
+        &mut self,
+        interface: &Interface,
+        hook: Hook,
+        hold: Hold,
+        from: &LinuxProgram,
+        to: &LinuxProgram,
+    ) -> Result<(), KernelError> {
+        match hold {
+            Hold::Link(link) => self.replace_link(link, from, to),
+            Hold::Filter(filter) => self.replace_filter(interface, hook, filter, from, to),
+        }
+    }
+
+    fn pin(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<(), KernelError> {
+        match hold {
+            Hold::Link(link) => self.pin_link(&HookPoint::of(interface, hook), link),
+            Hold::Filter(filter) => self.pin_filter(interface, hook, filter),
+        }
+    }
+
+    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<(), KernelError> {
+        match hold {
+            Hold::Link(link) => self.detach_link(interface, hook, link),
+            Hold::Filter(filter) => self.detach_filter(interface, hook, filter),
+        }
+    }
+
+    fn sweep(&mut self, litter: &Litter) -> Result<(), KernelError> {
+        let path = self.directory.path().join(&litter.path);
+        if !litter.path.components().all(|part| matches!(part, Component::Normal(_))) {
+            let source = io::Error::other("it leads out of the set's directory");
+            return Err(KernelError::Pin { doing: "removing", path, source });
+        }
+        if let Ok(name) = litter.path.strip_prefix("records") {
+            // A record without a link has one again if its chain was attached since.
+            if self.directory.path().join("links").join(name).exists() {
+                return Ok(());
+            }
+            if let Some(point) = name.to_str().and_then(bpffs::read_point) {
+                filter::sweep_qdisc(&point, &path)?;
+            }
+        }
+        self.directory.unpin(&path)
+    }
+}
+
+impl LinuxKernel {
+    fn attach_link(
+        &mut self,
+        interface: &Interface,
+        hook: Hook,
         mode: Mode,
         program: &LinuxProgram,
         expect: Option<Revision>,
     ) -> Result<LinkId, KernelError> {
-        let spot = Spot { hook, interface: interface.name.clone() };
         let spec = link_spec(interface, hook, mode, expect);
-        let netns = Netns::open(interface.namespace.path.as_deref())?;
-        if netns.inode() != interface.namespace.inode {
-            let source = io::Error::other("its path leads to another network namespace now");
-            return Err(KernelError::Changed { what: spot.to_string(), source });
-        }
+        let netns = open_netns(interface, hook)?;
         let created = netns.run(|| Ok(sys::link_create(&program.program, &spec)))?;
         let link = created.map_err(|source| self.refused(interface, hook, mode, source))?;
         let point = HookPoint::of(interface, hook);
@@ -155,7 +219,7 @@ impl Kernel for LinuxKernel {
         Ok(id)
     }
 
-    fn replace(&mut self, link: LinkId, from: &LinuxProgram, to: &LinuxProgram) -> Result<(), KernelError> {
+    fn replace_link(&mut self, link: LinkId, from: &LinuxProgram, to: &LinuxProgram) -> Result<(), KernelError> {
         let opened = open_link(link)?;
         sys::link_update(&opened, &to.program, &from.program).map_err(|source| match source.raw_os_error() {
             // Another program is there (EPERM of BPF_F_REPLACE), or the link was detached.
@@ -178,8 +242,9 @@ impl Kernel for LinuxKernel {
         Ok(())
     }
 
-    fn detach(&mut self, point: &HookPoint, link: LinkId) -> Result<(), KernelError> {
-        let path = self.directory.link(point);
+    fn detach_link(&mut self, interface: &Interface, hook: Hook, link: LinkId) -> Result<(), KernelError> {
+        let point = HookPoint::of(interface, hook);
+        let path = self.directory.link(&point);
         if let Some(Object::Link(pinned)) = bpffs::open(&path)?
             && id_of(&pinned)? != link
         {
@@ -194,39 +259,45 @@ impl Kernel for LinuxKernel {
         }
         self.links.remove(&link);
         // The record first: one that stays alone says that somebody else removed the link.
-        self.directory.unpin(&self.directory.record(point))?;
-        self.directory.unpin(&path)
-    }
-
-    fn sweep(&mut self, litter: &Litter) -> Result<(), KernelError> {
-        let path = self.directory.path().join(&litter.path);
-        if !litter.path.components().all(|part| matches!(part, Component::Normal(_))) {
-            let source = io::Error::other("it leads out of the set's directory");
-            return Err(KernelError::Pin { doing: "removing", path, source });
-        }
-        // A record without a link has one again if its chain was attached since.
-        if let Ok(name) = litter.path.strip_prefix("records")
-            && self.directory.path().join("links").join(name).exists()
-        {
-            return Ok(());
+        if !self.is_filters_record(interface, hook)? {
+            let record = self.directory.record(&point);
+            filter::sweep_qdisc(&point, &record)?;
+            self.directory.unpin(&record)?;
         }
         self.directory.unpin(&path)
     }
-}
 
-impl LinuxKernel {
     /// Pins a program's record and, beside it, the link that holds the program.
     ///
     /// In this order: a run that is killed in between leaves a record without a link, which the next one
     /// finds. A link without its record would look complete for ever.
     fn pin_both(&self, point: &HookPoint, link: &Link, record: Option<&Map>) -> Result<(), KernelError> {
+        // What is pinned may be the record of a filter that is gone, or that a killed run never came to.
+        filter::sweep_qdisc(point, &self.directory.record(point))?;
+        let before = self.pin_record(point, record)?;
+        self.directory.pin_link(link, &self.directory.link(point)).inspect_err(|_| self.unpin_record(point, before))
+    }
+
+    /// Pins a record, and hands over the one that was pinned there.
+    fn pin_record(&self, point: &HookPoint, record: Option<&Map>) -> Result<Option<Map>, KernelError> {
         let path = self.directory.record(point);
+        let before = match bpffs::open(&path)? {
+            Some(Object::Map(map)) => Some(map),
+            _ => None,
+        };
         if let Some(record) = record {
             self.directory.pin(record, &path)?;
         }
-        self.directory.pin_link(link, &self.directory.link(point)).inspect_err(|_| {
-            let _ = self.directory.unpin(&path);
-        })
+        Ok(before)
+    }
+
+    /// Takes [`Self::pin_record`] back.
+    fn unpin_record(&self, point: &HookPoint, before: Option<Map>) {
+        let path = self.directory.record(point);
+        let _ = match before {
+            Some(before) => self.directory.pin(&before, &path),
+            None => self.directory.unpin(&path),
+        };
     }
 
     /// Where the record of a link's program is pinned; `None` where the link itself isn't.
@@ -299,6 +370,17 @@ fn link_spec(interface: &Interface, hook: Hook, mode: Mode, expect: Option<Revis
         flags,
         expected_revision: expect.filter(|_| hook != Hook::Xdp).map_or(0, |revision| revision.0),
     }
+}
+
+/// Opens an interface's namespace, which must still be the one that it was.
+fn open_netns(interface: &Interface, hook: Hook) -> Result<Netns, KernelError> {
+    let netns = Netns::open(interface.namespace.path.as_deref())?;
+    if netns.inode() != interface.namespace.inode {
+        let source = io::Error::other("its path leads to another network namespace now");
+        let spot = Spot { hook, interface: interface.name.clone() };
+        return Err(KernelError::Changed { what: spot.to_string(), source });
+    }
+    Ok(netns)
 }
 
 fn open_link(link: LinkId) -> Result<Link, KernelError> {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     execute::{Kernel, StepError},
     fuse::{Component, ComponentMap, FusedChain, Linker, MapLoad, SourceLine, verdict},
-    live::{Attachment, HookPoint, MapKey, MapShape, Namespace, Owner, Pin, Record, Revision},
+    live::{Attachment, By, HookPoint, MapKey, MapShape, Namespace, Owner, Pin, Record, Revision},
     record::{RecordedMap, RecordedProgram, RecordedSource},
 };
 
@@ -41,7 +41,13 @@ fn answers(name: &str, kind: ProgramType, r0: u64, counter: Option<MapKey>) -> R
     code.extend([insn(0x18, 0, 0, 0, low), insn(0, 0, 0, 0, high), insn(EXIT, 0, 0, 0, 0)]);
     Rc::new(Component::of(name, kind, code).with(|parts| {
         parts.loads.extend(counter.map(|key| MapLoad { at: 0, map: ComponentMap::Set(key) }));
-        parts.lines.push(SourceLine { at: 0, file: format!("src/{name}.bpf.c"), line: 41, text: String::new() });
+        parts.lines.push(SourceLine {
+            at: 0,
+            file: format!("src/{name}.bpf.c"),
+            line: 41,
+            column: 1,
+            text: String::new(),
+        });
     }))
 }
 
@@ -70,6 +76,7 @@ fn record(set: &SetName, hook: Hook, mode: Mode, hops: &[(&Rc<Component>, Procee
         programs: hops.iter().map(program).collect(),
         kernel_btf: Digest::from_bytes([3; 32]),
         glue: crate::fuse::GLUE_VERSION,
+        clsact: None,
         source: RecordedSource::default(),
     }
 }
@@ -175,27 +182,26 @@ fn a_chain_on_each_hook_is_attached_replaced_and_detached() {
     ];
     let mut wire = Wire::new("hooks");
     for (hook, mode) in cases {
-        let point = HookPoint::of(&wire.interface, hook);
         let (old, new) = (wire.one(hook, mode, 2), wire.one(hook, mode, 1));
         let revision = wire.seen(hook).revision;
         assert_eq!(revision.is_some(), hook != Hook::Xdp);
 
-        let link = wire.kernel.attach(&wire.interface.clone(), hook, mode, &old, revision).unwrap();
+        let link = wire.kernel.attach(&wire.interface.clone(), hook, By::Link(mode), &old, revision).unwrap();
         let seen = wire.seen(hook);
         let ours = seen.ours.unwrap();
-        assert_eq!((ours.link, ours.mode, ours.attachment, ours.pin), (link, mode, Attachment::Attached, Pin::Pinned));
+        assert_eq!((ours.hold, ours.mode, ours.attachment, ours.pin), (link, mode, Attachment::Attached, Pin::Pinned));
         assert_eq!(ours.record.read().unwrap().hook, hook);
         assert!(seen.others.is_empty());
 
-        wire.kernel.replace(link, &old, &new).unwrap();
+        wire.kernel.replace(&wire.interface.clone(), hook, link, &old, &new).unwrap();
         assert_ne!(wire.seen(hook).ours.unwrap().program, ours.program);
-        let stale = wire.kernel.replace(link, &old, &new).unwrap_err();
+        let stale = wire.kernel.replace(&wire.interface.clone(), hook, link, &old, &new).unwrap_err();
         assert!(stale.is_contended(), "{stale}");
-        wire.kernel.replace(link, &new, &old).unwrap();
+        wire.kernel.replace(&wire.interface.clone(), hook, link, &new, &old).unwrap();
         assert_eq!(wire.seen(hook).ours.unwrap().program, ours.program);
 
-        wire.kernel.detach(&point, link).unwrap();
-        wire.kernel.detach(&point, link).unwrap();
+        wire.kernel.detach(&wire.interface.clone(), hook, link).unwrap();
+        wire.kernel.detach(&wire.interface.clone(), hook, link).unwrap();
         assert!(wire.seen(hook).ours.is_none());
         assert!(!wire.kernel.directory.path().exists());
     }
@@ -206,20 +212,20 @@ fn a_removed_pin_hides_nothing_while_somebody_holds_the_link() {
     let mut wire = Wire::new("unpinned");
     let point = HookPoint::of(&wire.interface, Hook::Xdp);
     let program = wire.one(Hook::Xdp, Mode::Native, 2);
-    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &program, None).unwrap();
-    let held = sys::link_by_id(link.0).unwrap();
+    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &program, None).unwrap();
+    let held = sys::link_by_id(link.link().unwrap().0).unwrap();
     std::fs::remove_file(wire.kernel.directory.link(&point)).unwrap();
 
     let live = wire.kernel.observe(&[]).unwrap();
     assert_eq!(live.points[&point].ours.as_ref().unwrap().pin, Pin::Gone);
     assert_eq!((live.litter.len(), &live.points[&point].lost), (0, &None));
-    wire.kernel.pin_link(&point, link).unwrap();
+    wire.kernel.pin(&wire.interface.clone(), Hook::Xdp, link).unwrap();
     assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().pin, Pin::Pinned);
 
     sys::link_detach(&held).unwrap();
     assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().attachment, Attachment::Detached);
-    let again = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &program, None).unwrap();
-    assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().link, again);
+    let again = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &program, None).unwrap();
+    assert_eq!(wire.seen(Hook::Xdp).ours.unwrap().hold, again);
 }
 
 #[test]
@@ -228,7 +234,7 @@ fn a_link_that_went_with_its_pin_is_missed_by_its_record_and_the_hook_can_be_had
     for (hook, mode) in [(Hook::Xdp, Mode::Generic), (Hook::TcEgress, Mode::Native)] {
         let point = HookPoint::of(&wire.interface, hook);
         let program = wire.one(hook, mode, 2);
-        wire.kernel.attach(&wire.interface.clone(), hook, mode, &program, None).unwrap();
+        wire.kernel.attach(&wire.interface.clone(), hook, By::Link(mode), &program, None).unwrap();
         wire.lose(&point);
 
         let live = wire.kernel.observe(&[]).unwrap();
@@ -238,9 +244,9 @@ fn a_link_that_went_with_its_pin_is_missed_by_its_record_and_the_hook_can_be_had
         let found = crate::status::status(&live, None);
         assert!(found.has_drifted() && found.to_string().contains("its link is gone"), "{found}");
 
-        let link = wire.kernel.attach(&wire.interface.clone(), hook, mode, &program, None).unwrap();
+        let link = wire.kernel.attach(&wire.interface.clone(), hook, By::Link(mode), &program, None).unwrap();
         let seen = wire.seen(hook);
-        assert_eq!((seen.lost, seen.ours.unwrap().link), (None, link));
+        assert_eq!((seen.lost, seen.ours.unwrap().hold), (None, link));
         wire.lose(&point);
         let plan = crate::plan::remove(&wire.kernel.observe(&[]).unwrap());
         let outcome = crate::execute::execute(&plan, &Linker::nothing(), &mut wire.kernel);
@@ -255,8 +261,9 @@ fn a_stale_revision_is_refused() {
     let hook = Hook::TcIngress;
     let (first, second) = (wire.one(hook, Mode::Native, 0), wire.one(hook, Mode::Native, 0));
     let before = wire.seen(hook).revision.unwrap();
-    wire.kernel.attach(&wire.interface.clone(), hook, Mode::Native, &first, Some(before)).unwrap();
-    let error = wire.kernel.attach(&wire.interface.clone(), hook, Mode::Native, &second, Some(before)).unwrap_err();
+    wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &first, Some(before)).unwrap();
+    let error =
+        wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &second, Some(before)).unwrap_err();
     assert!(matches!(error, KernelError::Changed { .. }), "{error:?}");
     assert_ne!(wire.seen(hook).revision.unwrap(), Revision(before.0));
 }
@@ -265,13 +272,13 @@ fn a_stale_revision_is_refused() {
 fn a_taken_xdp_hook_names_its_owner_in_either_mode() {
     let mut wire = Wire::new("busy");
     let program = wire.one(Hook::Xdp, Mode::Native, 2);
-    wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &program, None).unwrap();
+    wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &program, None).unwrap();
 
     // Another set on the same interface.
     let name = format!("{}x", wire.name);
     let mut other = LinuxKernel::new(wire.kernel.places.clone(), name.parse().unwrap());
     for mode in [Mode::Native, Mode::Generic] {
-        let error = other.attach(&wire.interface, Hook::Xdp, mode, &program, None).unwrap_err();
+        let error = other.attach(&wire.interface, Hook::Xdp, By::Link(mode), &program, None).unwrap_err();
         let KernelError::Busy { owner, .. } = &error else { panic!("{error:?}") };
         assert!(owner.as_ref().unwrap().contains(&format!("the set `{}`", wire.name)), "{owner:?}");
     }
@@ -303,10 +310,10 @@ fn counters_survive_a_replace() {
     let component = answers("guard", ProgramType::Xdp, 2, Some(key.clone()));
     let hops = [(&component, Hook::Xdp.default_proceed_on())];
     let old = wire.load(Hook::Xdp, Mode::Native, &hops, &maps);
-    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &old, None).unwrap();
+    let link = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &old, None).unwrap();
     assert_eq!(sys::prog_test_run(old.program(), &[0; 64]).unwrap(), 2);
     let new = wire.load(Hook::Xdp, Mode::Native, &hops, &maps);
-    wire.kernel.replace(link, &old, &new).unwrap();
+    wire.kernel.replace(&wire.interface.clone(), Hook::Xdp, link, &old, &new).unwrap();
     assert_eq!(sys::prog_test_run(new.program(), &[0; 64]).unwrap(), 2);
     let count = u64::from_ne_bytes(sys::array_lookup(&map, 0).unwrap().try_into().unwrap());
     assert!(count >= 2, "{count}");
@@ -341,7 +348,13 @@ fn the_kernel_follows_the_rule_for_every_verdict() {
 fn the_verifiers_reason_comes_with_the_line_of_c() {
     let mut wire = Wire::new("verifier");
     let bad = Rc::new(Component::of("guard", ProgramType::Xdp, vec![insn(EXIT, 0, 0, 0, 0)]).with(|parts| {
-        parts.lines.push(SourceLine { at: 0, file: "src/guard.bpf.c".to_owned(), line: 41, text: String::new() });
+        parts.lines.push(SourceLine {
+            at: 0,
+            file: "src/guard.bpf.c".to_owned(),
+            line: 41,
+            column: 1,
+            text: String::new(),
+        });
     }));
     let good = answers("meter", ProgramType::Xdp, 2, None);
     let pass = Hook::Xdp.default_proceed_on();
@@ -366,6 +379,7 @@ fn a_foreign_program_is_named_and_left_alone() {
         name: "alien",
         flags: 0,
         attach_type: 0,
+        described: None,
     };
     let program = sys::prog_load(&spec, None).unwrap();
     let pin = Path::new(BPFFS).join(&wire.name);
@@ -375,7 +389,8 @@ fn a_foreign_program_is_named_and_left_alone() {
 
     let seen = wire.seen(Hook::Xdp);
     let mine = wire.one(Hook::Xdp, Mode::Native, 2);
-    let error = wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, Mode::Native, &mine, None).unwrap_err();
+    let error =
+        wire.kernel.attach(&wire.interface.clone(), Hook::Xdp, By::Link(Mode::Native), &mine, None).unwrap_err();
     std::fs::remove_file(&pin).unwrap();
     assert_eq!((seen.others[0].name.as_str(), seen.others[0].mode), ("alien", Some(Mode::Generic)));
     assert_eq!(seen.others[0].owner, Owner::Foreign(Some(format!("pinned at {}", pin.display()))));

@@ -5,12 +5,15 @@
 //! ```text
 //! apply xdp e0: guard, meter; tc/ingress e0: meter
 //! remove
-//! detach xdp e0               # somebody detaches our link
+//! detach xdp e0               # somebody detaches our link, or deletes our filter
 //! unpin xdp e0                # somebody removes our link's pin, and the link goes with it
 //! unpin-held xdp e0           # the same, while another process holds the link
 //! unpin-map meter/counts      # or blocklist, for a shared one
 //! foreign tc/ingress e0 other # somebody attaches `other`, last
 //! foreign-gone tc/ingress e0 other
+//! filter tc/ingress e0 other  # somebody adds a filter, last
+//! filter-gone tc/ingress e0 other
+//! take tc/ingress e0 other    # somebody puts a program into our filter
 //! ```
 //!
 //! The transcript says, after each line, what was planned, how it went and what is live
@@ -18,13 +21,13 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use bpfkit_schemas::hook::Hook;
+use bpfkit_schemas::hook::{Attach, Hook};
 use thiserror::Error;
 
 use crate::{
     desired::Desired,
     execute::{Kernel, execute},
-    live::{Attachment, HookPoint, LiveState, MapKey, Pin},
+    live::{Attachment, HookPoint, LiveState, MapKey, Pin, Qdisc},
     plan::{HookStep, Plan, plan, remove},
 };
 
@@ -36,7 +39,11 @@ pub enum Disturbance {
     AddForeign { point: HookPoint, name: String, place: usize },
     /// Detaches it.
     RemoveForeign { point: HookPoint, name: String },
-    /// Detaches our link (`BPF_LINK_DETACH`).
+    /// Attaches a filter as number `place` of the hook's filters, or last; makes the qdisc if there is none.
+    AddFilter { point: HookPoint, name: String, place: usize },
+    /// Puts a program of its own into our filter.
+    TakeFilter { point: HookPoint, name: String },
+    /// Detaches our link (`BPF_LINK_DETACH`), or deletes our filter.
     DetachOurs { point: HookPoint },
     /// Removes our link's pin, which is the last that holds the link.
     UnpinOurs { point: HookPoint },
@@ -136,7 +143,9 @@ fn disturbance<H: ScriptHost>(host: &mut H, verb: &str, rest: &str) -> Result<Di
         "unpin" => Ok(Disturbance::UnpinOurs { point }),
         "unpin-held" => Ok(Disturbance::UnpinHeld { point }),
         "foreign" => Ok(Disturbance::AddForeign { point, name: name()?, place: usize::MAX }),
-        "foreign-gone" => Ok(Disturbance::RemoveForeign { point, name: name()? }),
+        "filter" => Ok(Disturbance::AddFilter { point, name: name()?, place: usize::MAX }),
+        "take" => Ok(Disturbance::TakeFilter { point, name: name()? }),
+        "foreign-gone" | "filter-gone" => Ok(Disturbance::RemoveForeign { point, name: name()? }),
         _ => Err(format!("`{verb}` is no verb of scripts")),
     }
 }
@@ -160,7 +169,7 @@ fn carry_out<H: ScriptHost>(host: &mut H, plan: &Plan) -> String {
             .steps
             .iter()
             .map(|step| match step {
-                HookStep::PinLink { .. } => "pin",
+                HookStep::Pin { .. } => "pin",
                 HookStep::Drop { .. } => "drop",
                 HookStep::Attach { .. } => "attach",
                 HookStep::Replace { .. } => "replace",
@@ -185,12 +194,15 @@ fn state(live: &LiveState) -> String {
     let mut said = String::new();
     for (point, at) in &live.points {
         let _ = write!(said, "  {} {}:", point.hook, at.interface.name);
-        if let Some(ours) = &at.ours {
+        for ours in at.ours.iter().chain(&at.twin) {
             let programs: Vec<_> = ours
                 .record
                 .read()
                 .map_or_else(Vec::new, |record| record.programs.iter().map(|p| p.name.to_string()).collect());
             let _ = write!(said, " [{}]", programs.join(", "));
+            if ours.attach(point.hook) == Some(Attach::Clsact) {
+                said.push_str(" by clsact");
+            }
             if ours.attachment == Attachment::Detached {
                 said.push_str(" detached");
             }
@@ -201,6 +213,9 @@ fn state(live: &LiveState) -> String {
         if let Some(lost) = &at.lost {
             let programs = lost.record.read().map_or(0, |record| record.programs.len());
             let _ = write!(said, " lost a chain of {programs}");
+        }
+        if at.filters.as_ref().is_some_and(|filters| filters.qdisc == Qdisc::There) {
+            said.push_str(" on a qdisc");
         }
         for (place, other) in at.others.iter().enumerate() {
             let side = if at.ours.as_ref().is_some_and(|ours| place < ours.after) { "after" } else { "before" };

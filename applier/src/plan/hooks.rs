@@ -2,54 +2,101 @@
 
 use std::collections::BTreeMap;
 
-use bpfkit_schemas::hook::{Foreign, Hook, Mode};
+use bpfkit_schemas::hook::{Attach, Foreign, Hook, Mode};
 
 use super::{Because, HookPlan, HookStep, MapPlan, MapSource, PlanProblem, Seen, Warning, diff};
 use crate::{
     desired::DesiredChain,
     live::{
-        Attachment, HookPoint, Interface, LiveChain, LivePoint, LiveRecord, MapKey, OtherProgram, Owner, Pin, Presence,
+        Attachment, By, FilterId, Filters, HeldBy, HookPoint, Interface, LiveChain, LivePoint, LiveRecord, LiveState,
+        MapKey, OtherProgram, Owner, Pin, Presence, Qdisc,
     },
+    record::QdiscBy,
 };
 
 /// The most programs that tcx holds per interface and direction (`BPF_MPROG_MAX`, 64, less one; tried on 6.18).
 const TCX_MAX: usize = 63;
 
+/// For a chain that is to be a filter: who makes, or made, its qdisc.
+///
+/// The set did where there is none yet, and where the record of any of its chains on that interface says so: it is taken
+/// away with the last filter, of whichever direction.
+pub(super) fn clsact(chain: &DesiredChain, live: &LiveState) -> Option<QdiscBy> {
+    if chain.attach != Some(Attach::Clsact) {
+        return None;
+    }
+    let interface = (chain.interface.namespace.inode, chain.interface.index);
+    let here = |point: &HookPoint| point.hook.is_tc() && (point.namespace, point.index) == interface;
+    let mut points = live.points.iter().filter(|(point, _)| here(point)).map(|(_, at)| at);
+    let missing = |at: &LivePoint| at.filters.as_ref().is_some_and(|filters| filters.qdisc == Qdisc::Missing);
+    let made = |record: &LiveRecord| record.read().is_some_and(|record| record.clsact == Some(QdiscBy::Set));
+    let is_ours = |at: &LivePoint| {
+        let chains = at.ours.iter().chain(&at.twin).map(|chain| &chain.record);
+        missing(at) || chains.chain(at.lost.iter().map(|lost| &lost.record)).any(made)
+    };
+    Some(if points.any(is_ours) { QdiscBy::Set } else { QdiscBy::Others })
+}
+
 /// What is to be done about one hook that the set wants; `None` where it is as wanted.
 pub(super) fn wanted(
-    point: HookPoint,
+    (point, live): (HookPoint, Option<&LivePoint>),
     chain: &DesiredChain,
-    live: Option<&LivePoint>,
+    clsact: Option<QdiscBy>,
     maps: &BTreeMap<MapKey, MapPlan>,
     problems: &mut Vec<PlanProblem>,
     warnings: &mut Vec<Warning>,
 ) -> Option<HookPlan> {
-    let ours = live.and_then(|live| live.ours.as_ref());
+    let all = || live.into_iter().flat_map(|live| live.ours.iter().chain(&live.twin));
+    let ours = all().find(|ours| ours.attach(point.hook) == chain.attach);
+    let other_way = all().find(|ours| ours.attach(point.hook) != chain.attach);
     let others = live.map_or(&[][..], |live| live.others.as_slice());
-    let attached = ours.filter(|ours| ours.attachment == Attachment::Attached);
-    strangers(point, chain, attached, others, problems);
+    let is_attached = |ours: &&LiveChain| ours.attachment == Attachment::Attached;
+    let attached = ours.filter(is_attached);
+    let filters = live.and_then(|live| live.filters.as_ref()).filter(|_| chain.attach == Some(Attach::Clsact));
+    strangers((point, filters), chain, attached, others, problems);
 
     let mut plan = HookPlan {
         point,
         interface: chain.interface.clone(),
         mode: chain.record.mode,
-        seen: Seen { revision: live.and_then(|live| live.revision), ours: ours.map(|ours| (ours.link, ours.program)) },
+        attach: chain.attach,
+        seen: Seen {
+            revision: live.and_then(|live| live.revision),
+            filters: filters.map(|filters| filters.revision),
+            ours: all().next().map(|ours| (ours.hold, ours.program)),
+        },
         steps: Vec::new(),
         because: Vec::new(),
         lines: Vec::new(),
         others: others.to_vec(),
     };
+    let record = || Box::new(crate::live::Record { clsact, ..chain.record.clone() });
+    // What holds nothing goes first: the new chain's pins take the place of its own.
+    for dead in all().filter(|ours| !is_attached(ours)) {
+        plan.steps.push(HookStep::Drop { hold: dead.hold });
+    }
     let Some(attached) = attached else {
-        plan.because.push(match ours {
-            Some(dead) => {
-                plan.steps.push(HookStep::Drop { link: dead.link });
-                Because::DetachedBySomebody
-            }
-            None if live.is_some_and(|live| live.lost.is_some()) => Because::LinkGone,
-            None => Because::NotAttachedYet,
+        let moved = other_way.filter(is_attached);
+        plan.because.push(match (moved.and_then(|old| old.attach(point.hook)), chain.attach) {
+            (Some(live), Some(wanted)) => Because::AttachedBy { live, wanted },
+            _ if !plan.steps.is_empty() => Because::DetachedBySomebody,
+            _ => match live.and_then(|live| live.lost.as_ref()) {
+                Some(lost) if lost.was_filter() => Because::FilterGone,
+                Some(_) => Because::LinkGone,
+                None => Because::NotAttachedYet,
+            },
         });
-        plan.steps.push(HookStep::Attach { chain: Box::new(chain.record.clone()), expect: plan.seen.revision });
-        plan.lines = diff::all_new(&chain.record.programs);
+        let by = by(chain, others);
+        let expect = match by {
+            By::Link(_) => plan.seen.revision,
+            By::Filter(_) => plan.seen.filters,
+        };
+        plan.steps.push(HookStep::Attach { chain: record(), by, expect });
+        plan.steps.extend(moved.map(detach));
+        plan.lines = match moved.and_then(|old| old.record.read()) {
+            Some(old) => diff::diff(point.hook, &old.programs, &chain.record.programs),
+            None => diff::all_new(&chain.record.programs),
+        };
         return Some(plan);
     };
 
@@ -68,24 +115,44 @@ pub(super) fn wanted(
             before: before.to_vec(),
         });
     }
-    if attached.pin == Pin::Gone {
-        plan.steps.push(HookStep::PinLink { link: attached.link });
-        plan.because.push(Because::PinGone);
+    if !plan.steps.is_empty() {
+        plan.because.push(Because::DetachedBySomebody);
     }
     let differs = differences(chain, attached, maps);
+    // A replacement pins its record by itself, but not the link.
+    if attached.pin == Pin::Gone {
+        plan.steps.push(HookStep::Pin { hold: attached.hold });
+        plan.because.push(Because::PinGone);
+    }
     if !differs.is_empty() {
-        plan.steps.push(HookStep::Replace {
-            chain: Box::new(chain.record.clone()),
-            link: attached.link,
-            expect: attached.program,
-        });
+        plan.steps.push(HookStep::Replace { chain: record(), hold: attached.hold, expect: attached.program });
         plan.because.extend(differs);
+    }
+    if let Some(twin) = other_way.filter(is_attached) {
+        plan.steps.push(detach(twin));
+        plan.because.push(Because::AttachedTwice);
     }
     plan.lines = match &attached.record {
         LiveRecord::Read(record) => diff::diff(point.hook, &record.programs, &chain.record.programs),
         LiveRecord::Unreadable(_) => diff::all_new(&chain.record.programs),
     };
     (!plan.steps.is_empty()).then_some(plan)
+}
+
+/// How a chain that isn't there is attached: as a filter, by the first handle that nobody else has.
+fn by(chain: &DesiredChain, others: &[OtherProgram]) -> By {
+    if chain.attach != Some(Attach::Clsact) {
+        return By::Link(chain.record.mode);
+    }
+    let mut filter = FilterId::first_of(&chain.record.set);
+    while others.iter().any(|other| other.held_by == HeldBy::Filter(filter)) {
+        filter = filter.next();
+    }
+    By::Filter(filter)
+}
+
+fn detach(ours: &LiveChain) -> HookStep {
+    HookStep::Detach { hold: ours.hold, by: ours.by(), program: ours.program }
 }
 
 /// What makes a live chain another than the wanted one.
@@ -126,16 +193,17 @@ fn differences(chain: &DesiredChain, live: &LiveChain, maps: &BTreeMap<MapKey, M
 pub(super) fn unwanted(point: HookPoint, live: &LivePoint, because: Because) -> Option<HookPlan> {
     let ours = live.ours.as_ref()?;
     let gone = live.presence == Presence::Gone;
-    let step = match ours.attachment {
-        Attachment::Attached if !gone => HookStep::Detach { link: ours.link, program: ours.program },
-        _ => HookStep::Drop { link: ours.link },
-    };
+    let steps = live.ours.iter().chain(&live.twin).map(|ours| match ours.attachment {
+        Attachment::Attached if !gone => detach(ours),
+        _ => HookStep::Drop { hold: ours.hold },
+    });
     Some(HookPlan {
         point,
         interface: live.interface.clone(),
         mode: ours.mode,
-        seen: Seen { revision: live.revision, ours: Some((ours.link, ours.program)) },
-        steps: vec![step],
+        attach: ours.attach(point.hook),
+        seen: Seen { revision: live.revision, filters: None, ours: Some((ours.hold, ours.program)) },
+        steps: steps.collect(),
         because: vec![if gone { Because::InterfaceGone } else { because }],
         lines: ours.record.read().map_or_else(Vec::new, |record| diff::all_gone(&record.programs)),
         others: live.others.clone(),
@@ -144,7 +212,7 @@ pub(super) fn unwanted(point: HookPoint, live: &LivePoint, because: Because) -> 
 
 /// Refuses what can't be done beside the others at a hook.
 fn strangers(
-    point: HookPoint,
+    (point, filters): (HookPoint, Option<&Filters>),
     chain: &DesiredChain,
     attached: Option<&LiveChain>,
     others: &[OtherProgram],
@@ -169,8 +237,18 @@ fn strangers(
             problems.push(PlanProblem::ForeignRefused { hook: point.hook, interface: interface(), foreign });
         }
     }
-    if attached.is_none() && others.len() >= TCX_MAX {
-        problems.push(PlanProblem::HookFull { hook: point.hook, interface: interface(), others: others.len() });
+    if attached.is_some() {
+        return;
+    }
+    if chain.attach == Some(Attach::Clsact) {
+        if let Some(by) = filters.and_then(|filters| filters.blocked.clone()) {
+            problems.push(PlanProblem::FilterBlocked { hook: point.hook, interface: interface(), by });
+        }
+        return;
+    }
+    let links = others.iter().filter(|other| !matches!(other.held_by, HeldBy::Filter(_))).count();
+    if links >= TCX_MAX {
+        problems.push(PlanProblem::HookFull { hook: point.hook, interface: interface(), others: links });
     }
 }
 
@@ -183,11 +261,12 @@ pub(crate) fn label(hook: Hook, interface: &Interface) -> String {
     }
 }
 
-/// `xdp eth0 (native, fused)`: with how the chain is realised.
-pub(crate) fn long_label(hook: Hook, interface: &Interface, mode: Mode) -> String {
+/// `xdp eth0 (native, fused)`: with how the chain is realised. That a tc chain is in the tcx list goes without saying.
+pub(crate) fn long_label(hook: Hook, interface: &Interface, mode: Mode, attach: Option<Attach>) -> String {
     let label = label(hook, interface);
-    match hook {
-        Hook::Xdp => format!("{label} ({mode}, fused)"),
-        Hook::TcIngress | Hook::TcEgress => format!("{label} (fused)"),
+    match (hook, attach) {
+        (Hook::Xdp, _) => format!("{label} ({mode}, fused)"),
+        (_, Some(Attach::Clsact)) => format!("{label} (clsact, fused)"),
+        (Hook::TcIngress | Hook::TcEgress, _) => format!("{label} (fused)"),
     }
 }

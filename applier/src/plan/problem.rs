@@ -33,6 +33,8 @@ pub enum PlanProblem {
     SetHoldsHook { hook: Hook, interface: Interface, set: SetName },
     /// Strangers are at a hook of which the manifest says `foreign: refuse`.
     ForeignRefused { hook: Hook, interface: Interface, foreign: Vec<OtherProgram> },
+    /// A filter of ours can't be first.
+    FilterBlocked { hook: Hook, interface: Interface, by: String },
     /// The hook has no place left.
     HookFull { hook: Hook, interface: Interface, others: usize },
     /// A live chain would have to change its mode.
@@ -55,6 +57,7 @@ impl PlanProblem {
             Self::SetHoldsHook { .. } => Code::SET_HOLDS_HOOK,
             Self::ForeignRefused { .. } => Code::FOREIGN_REFUSED,
             Self::HookFull { .. } => Code::HOOK_FULL,
+            Self::FilterBlocked { .. } => Code::FILTER_BLOCKED,
             Self::Mode { .. } => Code::MODE_NEEDS_GAP,
             Self::MapShape { .. } => Code::MAP_SHAPE_CHANGED,
         }
@@ -66,7 +69,7 @@ impl PlanProblem {
         match self {
             Self::Taken { hook, interface, by } => {
                 error(format!("`{}` is taken by {}", label(*hook, interface), describe(by))).help(match by.held_by {
-                    HeldBy::Netlink => format!(
+                    HeldBy::Netlink | HeldBy::Filter(_) => format!(
                         "if it isn't needed: `ip link set dev {} xdp off`; or leave this interface out of the chain",
                         interface.name.escape_default()
                     ),
@@ -93,6 +96,12 @@ impl PlanProblem {
                 label(*hook, interface)
             ))
             .help("`bpftool net show` lists them"),
+            Self::FilterBlocked { hook, interface, by } => error(format!(
+                "`{}` can't have a filter of ours in front: {}",
+                label(*hook, interface),
+                by.escape_default()
+            ))
+            .help("give the other one another place, or say `attach: tcx`"),
             Self::Mode { interface, live, wanted } => error(format!(
                 "`{}` runs in `{live}` mode and can't be changed to `{wanted}` without a gap",
                 label(Hook::Xdp, interface)
@@ -130,6 +139,7 @@ pub(crate) fn describe(other: &OtherProgram) -> String {
     };
     let held = match other.held_by {
         HeldBy::Link(link) => format!("link {link}"),
+        HeldBy::Filter(filter) => filter.to_string(),
         HeldBy::Netlink => "attached without a link".to_owned(),
     };
     let owner = match &other.owner {

@@ -113,7 +113,7 @@ impl Display for HookPlan {
         writeln!(
             f,
             "  {}: {}, {}",
-            long_label(self.point.hook, &self.interface, self.mode),
+            long_label(self.point.hook, &self.interface, self.mode, self.attach),
             self.verb(),
             because.join(", ")
         )?;
@@ -133,7 +133,14 @@ impl HookPlan {
         let has = |wanted: fn(&HookStep) -> bool| self.steps.iter().any(wanted);
         let drops = has(|step| matches!(step, HookStep::Drop { .. }));
         if has(|step| matches!(step, HookStep::Attach { .. })) {
-            if drops || self.because.contains(&Because::LinkGone) { "attach again" } else { "attach" }
+            if has(|step| matches!(step, HookStep::Detach { .. })) {
+                return "move";
+            }
+            if drops || self.because.iter().any(|because| matches!(because, Because::LinkGone | Because::FilterGone)) {
+                "attach again"
+            } else {
+                "attach"
+            }
         } else if has(|step| matches!(step, HookStep::Replace { .. })) {
             "replace"
         } else if has(|step| matches!(step, HookStep::Detach { .. })) {
@@ -159,6 +166,11 @@ impl Because {
             Self::DetachedBySomebody => "somebody detached it".to_owned(),
             Self::PinGone => "its pin is gone".to_owned(),
             Self::LinkGone => "its link is gone: somebody removed it".to_owned(),
+            Self::FilterGone => "its filter is gone: somebody removed or replaced it".to_owned(),
+            Self::AttachedBy { live, wanted } => format!(
+                "attached by {live}, wanted by {wanted}: attached anew before it is detached, so that a packet in between may meet both, and none meets neither"
+            ),
+            Self::AttachedTwice => "attached by both tcx and clsact: one goes".to_owned(),
             Self::NoLongerInManifest => "no longer in the manifest".to_owned(),
             Self::InterfaceGone => "its interface is gone".to_owned(),
             Self::SetRemoved => "the set is removed".to_owned(),

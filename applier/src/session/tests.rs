@@ -21,7 +21,7 @@ use bpfkit_schemas::{
     bundle::ProgramOrigin,
     chain::{HostText, Link},
     diagnostic::Span,
-    hook::{Foreign, Hook, Mode},
+    hook::{Attach, Foreign, Hook, Mode},
     names::{Arch, Platform},
     reference::Pinned,
     trust::{Demands, Quorum, Role, TrustBlock, TrustedKey},
@@ -166,12 +166,13 @@ impl Bench {
         Policy::new(&block).unwrap()
     }
 
-    /// The chains of a text like `xdp e0: guard, meter; tc/ingress e0: shape`.
+    /// The chains of a text like `xdp e0: guard, meter; tc/ingress e0: shape; tc/egress:clsact e0: count`.
     fn chains(&self, text: &str) -> Vec<Chain> {
         let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
         let chain = |text: &str| {
             let (head, names) = text.split_once(": ").unwrap();
             let (hook, interface) = head.split_once(' ').unwrap();
+            let (hook, attach) = hook.split_once(':').map_or((hook, None), |(hook, _)| (hook, Some(Attach::Clsact)));
             let hook: Hook = hook.parse().unwrap();
             let link = |name: &str| Link {
                 program: name.trim().parse().unwrap(),
@@ -183,6 +184,7 @@ impl Bench {
                 interfaces: vec![HostText(interface.to_owned())],
                 netns: Some(HostText(self.netns().display().to_string())),
                 mode: Mode::Native,
+                attach,
                 foreign: Foreign::default_for(hook),
                 programs: names.split(',').map(link).collect(),
                 at: Span::default(),

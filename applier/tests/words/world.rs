@@ -7,6 +7,7 @@
 //! | `guard#3` | its third set of globals |
 //! | `guard[drop pass]` | goes on after these verdicts |
 //! | `xdp:generic eth0` | mode |
+//! | `tc/ingress:clsact eth0` | attached as a filter |
 //! | `tc/ingress!refuse eth0` | what about strangers |
 //! | `eth0^/run/netns/a` | in that namespace |
 
@@ -23,7 +24,7 @@ use bpfkit_applier::{
 use bpfkit_schemas::{
     chain::{Chain, HostText, Link, SharedMap},
     diagnostic::{Diagnose, Span},
-    hook::{Foreign, Hook, Mode},
+    hook::{Attach, Foreign, Hook, Mode},
     names::{Digest, ProgramName, SetName},
     object::MapDescriptor,
 };
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) glue: u32,
     pub(crate) kernel_btf: u8,
     pub(crate) grounds: Vec<String>,
+    /// How tc chains are attached where nothing is said.
+    pub(crate) attach: Attach,
 }
 
 pub(crate) const HERE: u64 = 1;
@@ -56,6 +59,7 @@ impl World {
             glue: 1,
             kernel_btf: 9,
             grounds: Vec::new(),
+            attach: Attach::Tcx,
         }
     }
 
@@ -92,7 +96,7 @@ impl World {
             facts.inode = interface.namespace.inode;
             facts.interfaces.insert(interface.index, interface.name.clone());
         }
-        Host { namespaces, processors: 4, ..Host::default() }
+        Host { namespaces, processors: 4, attach: self.attach, ..Host::default() }
     }
 
     pub(crate) fn want(&self, text: &str) -> Result<Desired, DesiredError> {
@@ -145,6 +149,11 @@ impl World {
             interfaces: interfaces.split_whitespace().map(|name| HostText(name.to_owned())).collect(),
             netns: netns.map(|path| HostText(path.to_owned())),
             mode: if mode == Some("generic") { Mode::Generic } else { Mode::Native },
+            attach: match mode {
+                Some("clsact") => Some(Attach::Clsact),
+                Some("tcx") => Some(Attach::Tcx),
+                _ => None,
+            },
             foreign: if foreign == Some("refuse") { Foreign::Refuse } else { Foreign::default_for(hook) },
             programs: links.collect(),
             at: Span::default(),

@@ -22,7 +22,7 @@ Nothing that was done before it stays half done: hooks that were changed already
 If it happens again with the same manifest, please report it with the kernel's release (`uname -r`).";
     KERNEL_TOO_OLD = "A102", Failed, "this kernel can't do this",
 "The plan needs something that the running kernel doesn't offer. XDP links came with Linux 5.9, the
-record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx, which `tc/ingress` and `tc/egress` use, with 6.6.
+record map's binding (`BPF_PROG_BIND_MAP`) with 5.10, tcx with 6.6 (without it tc chains hang on `clsact`).
 bpfkit asks the kernel and never compares version numbers, since distributions carry features back and forth.
 
 Use a newer kernel, or a hook that this one has: `bpftool feature probe` lists what it can do.";
@@ -62,7 +62,7 @@ Remove the other program with the tool that put it there (`ip link set … xdp o
 `bpfkit remove` for another set), or take the interface out of the chain.";
     HOOK_CHANGED = "A109", Contended, "somebody changed this hook meanwhile",
 "Every change is made on condition that the hook is still as it was when the plan was made: the kernel compares the old
-program of a link and the revision of a tcx hook. It was not, so another tool, or another bpfkit, was there
+program of a link and the revision of a tcx hook, and bpfkit the filters of a clsact hook. It was not, so another tool, or another bpfkit, was there
 in between. Nothing of theirs was overwritten.
 
 Run the command again; it makes a new plan from what is live now. If it happens each time, two tools are fighting over the hook.";
@@ -99,20 +99,9 @@ program was compiled for another type, so it would read a context that isn't the
 
 Put it into a chain of its own type. Where the section name says nothing (`SEC(\"classifier\")` in old objects),
 state `type:` in the manifest.";
-    FUSE_TAIL_CALL = "A122", Failed, "a program with tail calls can't be fused",
-"bpfkit joins the programs of a chain into one and calls each as a function. A tail call leaves the function that makes it
-and never comes back in the way the program expects, so the chain's order would be lost.
-
-Turn the tail call into a function call (`__noinline`), or let the program be called last in a chain of
-its own on another hook.";
-    FUSE_CALLBACK = "A123", Failed, "a program with callbacks can't be fused",
-"The program hands one of its functions to the kernel as a callback (`bpf_loop`, `bpf_for_each_map_elem`, timers). The kernel
-accepts that only with type information for every function, which a fused chain doesn't carry yet.
-
-Use a bounded `for` loop, which the verifier has followed since Linux 5.3, or an open-coded iterator.";
     FUSE_KERNEL_SYMBOL = "A124", Failed, "a program that uses kernel functions or variables can't be fused",
-"The program calls a kernel function (kfunc) or reads a kernel variable (`__ksym`). The kernel resolves these by type information that belongs to
-one object; a fused chain, made from several, doesn't carry it yet.
+"The program calls a kernel function (kfunc) or reads a kernel variable (`__ksym`). The loader has to look each up in the
+kernel's own types and put its number into the program, which bpfkit doesn't do yet.
 
 Use a helper that does the same (`bpf_*` in `bpf_helpers.h`), or `__kconfig` values as globals.";
     FUSE_LICENSES = "A125", Failed, "the licenses in a chain don't go together",
@@ -131,6 +120,9 @@ Build all programs of the chain with `xdp.frags`, or none.";
 63 are left. Each program brings its own maps and one each for its constants, initialised and
 zeroed global variables.
 
+The constants of all programs share a map where there would be too many; variables can't, since each program's
+map of them has a path of its own.
+
 Share maps between programs (`maps:` in the manifest), or put some programs on another hook.";
     FUSE_TOO_LONG = "A128", Failed, "a chain has too many instructions",
 "The kernel takes programs of up to one million instructions (4,096 without CAP_BPF), and the fused chain is
@@ -138,26 +130,22 @@ longer than that, or so long that a call inside it can't be encoded.
 
 Split the chain over two hooks, or make its programs shorter.";
     FUSE_MAP_NEEDS_BTF = "A129", Failed, "a map's values hold what needs type information",
-"The value of the map holds a spin lock, a timer, a kernel pointer or another field that the kernel manages by type.
-It accepts such a map only with type information for it, which bpfkit doesn't hand over yet.
+"The value of the map holds a kernel pointer, a list, a tree or another field that the kernel manages by type and that programs
+use through kernel functions, which bpfkit doesn't resolve yet; or a global variable is a lock or a timer.
+Declared maps may hold spin locks and timers.
 
-Use atomic operations (`__sync_fetch_and_add`) or a per-CPU map in place of a lock.";
+Move a lock or timer from a global variable into a map, or keep what the pointer led to in the map itself.";
     FUSE_MAP_KIND = "A130", Failed, "a map of this type can't be made",
 "The program declares a map that can't be created from its type and sizes alone: maps of maps need an inner map, struct_ops
-maps and arenas need type information, program arrays serve tail calls, which a fused chain doesn't have.
+maps and arenas need type information.
 
-Use a map type that stands by itself (hash, array, LPM trie, ring buffer, their per-CPU and LRU forms,
+Use a map type that stands by itself (hash, array, LPM trie, ring buffer, their per-CPU and LRU forms, program arrays,
 device, CPU and socket maps).";
     FUSE_EMPTY = "A131", Failed, "a chain has no programs",
 "A chain without programs can't be attached: there would be no verdict. The manifest's check refuses it; this one came from elsewhere.
 
 Name at least one program under the chain's `programs:`, or remove the chain.";
-    FUSE_PACKET_LOAD = "A132", Failed, "a program with old packet loads can't be called from a chain",
-"The program reads the packet with `LD_ABS` or `LD_IND` (`load_byte()` and its relatives, inherited from classic
-BPF). These end the whole program when they fail, so the kernel allows them in a called function only
-with type information, which a fused chain doesn't carry yet. Alone in its chain the program works.
-
-Read the packet directly (`data`, `data_end`), or with `bpf_skb_load_bytes`.";
+    // A122, A123 and A132 were programs with tail calls, callbacks and old packet loads, before chains had types.
 
     NO_INTERFACE = "A301", Failed, "an interface that a chain names doesn't exist",
 "A chain lists an interface by its full name, and this host has no interface of that name in the chain's
@@ -222,6 +210,12 @@ like `.data.a.b` that can't be told from `.data.a_b`, would be taken for the oth
 as variables, or thrown away as left over.
 
 Rename the map or the section: no `_data` or `_bss` at the front, and no further dot in a section's name.";
+    NO_TCX = "A312", Failed, "this kernel has no tcx",
+"The chain says `attach: tcx`, and the kernel answers that it has no such hook: tcx came with Linux 6.6, and a kernel can be built
+without it. bpfkit asks the kernel and compares no versions.
+
+Say `attach: clsact`, which hangs the chain on a filter of the `clsact` qdisc, or leave `attach` out: then tcx is taken where it
+is, and clsact elsewhere.";
     XDP_TAKEN = "A320", Failed, "somebody else's program holds the hook",
 "XDP runs one program per interface, and somebody else's is attached. Replacing it would take down whatever it does,
 so bpfkit never does that: the message names the program and what is known of its owner.
@@ -257,6 +251,13 @@ contents may go, `bpfkit remove NAME` and apply again.";
 "tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
 
 Detach some of them with the tools that attached them; `bpftool net show` lists them.";
+    FILTER_BLOCKED = "A326", Failed, "a filter of ours can't be the first at the hook",
+"With `attach: clsact` a chain is a `cls_bpf` filter of priority 1, so that it runs before the filters of others. All filters of
+one priority are of one kind and one protocol, and somebody's filter of another kind has this one; or the interface has the old
+`ingress` qdisc, in whose place `clsact` would have to be for `tc/egress`. bpfkit takes nothing away from others.
+
+Give the other filter another priority (`tc filter show dev IF ingress` lists them), or say `attach: tcx`: that hook runs
+before all filters.";
     OBJECT_MISDESCRIBED = "A330", Failed, "an object is not what its bundle says it is",
 "A set bundle's config describes each object: its digest, programs, maps, globals and license. The object
 that is to be loaded is read again and held to that. They differ, so nobody can say what was reviewed and

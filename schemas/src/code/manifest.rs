@@ -129,4 +129,9 @@ Run `bpfkit bundle` and `bpfkit sign` again.";
 "A file that the command makes (a project's first files, `bpfkit.lock`, what lies in `.bpfkit`) can't be
 written. The message has the path and the system's reason: a folder that is missing or belongs to another
 user, a full or read-only disk. Nothing that was there was changed.";
+    ATTACH_NOT_TC = "M035", Usage, "only tc chains have two ways to attach",
+"`attach: tcx` and `attach: clsact` say how a chain hangs on `tc/ingress` or `tc/egress`: by a link in the
+kernel's tcx list, or as a filter that older tools can see. On other hooks there is one way.
+
+Take the key out.";
 }

@@ -8,7 +8,7 @@ use super::decode::{Context, Decode};
 use crate::{
     Code,
     chain::{GlobalValue, HostText},
-    hook::{Foreign, Hook, Mode},
+    hook::{Attach, Foreign, Hook, Mode},
     names::{BadName, KeyName, MapName, Platform, ProgramName, RepoName, SetName},
     object::ProgramType,
     reference::RepoUrl,
@@ -103,6 +103,7 @@ macro_rules! words {
     };
 }
 
+words!(Attach, "Attach", "a way to attach", ["tcx" => Attach::Tcx, "clsact" => Attach::Clsact], refused []);
 words!(Mode, "Mode", "a mode", ["native" => Mode::Native, "generic" => Mode::Generic], refused []);
 words!(Foreign, "Foreign", "an answer to foreign programs", ["keep" => Foreign::Keep, "refuse" => Foreign::Refuse],
     refused ["evict": "evicting somebody else's program is planned, not in this version"]);

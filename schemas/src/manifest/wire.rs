@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Code,
     chain::{GlobalValue, HostText},
-    hook::{Foreign, Hook, Mode},
+    hook::{Attach, Foreign, Hook, Mode},
     names::{KeyName, MapName, Platform, ProgramName, RepoName, SetName},
     reference::RepoUrl,
     trust::{Claims, DefaultVerdict},
@@ -117,6 +117,8 @@ record! {
         optional netns "netns": HostText,
         /// Where XDP runs: `native` (the default) or `generic`; never changed silently.
         optional mode "mode": Mode,
+        /// How a tc chain is attached: `tcx` (the default where the kernel has it) or `clsact`.
+        optional attach "attach": Attach,
         /// What to do about programs that no set put there: `refuse` (the default on xdp) or `keep` (elsewhere).
         optional foreign "foreign": Foreign,
         /// The programs, by name, or with the verdicts after which the chain goes on.

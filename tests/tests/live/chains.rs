@@ -71,6 +71,84 @@ fn a_chain_at_tc_egress_runs_in_order_and_follows_its_manifest() {
     whole_life("tc/egress", "", TC_PIPE, TC_SHOT);
 }
 
+#[test]
+fn a_chain_by_clsact_at_ingress_runs_in_order_and_follows_its_manifest() {
+    let _cpus = among_others();
+    whole_life("tc/ingress", "attach: clsact,", TC_OK, TC_SHOT);
+}
+
+#[test]
+fn a_chain_by_clsact_at_egress_runs_in_order_and_follows_its_manifest() {
+    let _cpus = among_others();
+    whole_life("tc/egress", "attach: clsact,", TC_PIPE, TC_SHOT);
+}
+
+/// Whether `eth0` has the qdisc that filters need.
+fn has_clsact(host: &Host) -> bool {
+    host.run("tc qdisc show dev eth0").exits(0).stdout.contains("clsact")
+}
+
+#[test]
+fn a_chain_moves_from_tcx_to_clsact_and_back_with_its_counters_and_leaves_no_qdisc() {
+    let _cpus = among_others();
+    let host = Host::new();
+    let (a, b) = (Hop::new("a", 1, TC_OK), Hop::new("b", 2, TC_OK));
+    let chain = |more, hops: &[Hop]| apply(&host, "project", &[Chain { hook: "tc/ingress", more, hops }]);
+    chain("attach: tcx,", &[a, b]);
+    assert_eq!(trail_of_one(&host, "tc/ingress"), "12");
+    let by_tcx = host.footprint();
+    for _ in 0..2 {
+        chain("attach: clsact,", &[b, a]);
+        assert_eq!(trail_of_one(&host, "tc/ingress"), "21");
+        host.run("tc filter show dev eth0 ingress").exits(0).says(&["pref 1 bpf", "direct-action", "bpfkit"]);
+        host.run("bpfkit status $set").exits(0).says(&["tc/ingress eth0 (clsact, fused): b, a"]);
+        assert!(has_clsact(&host) && host.footprint().links == 0);
+        chain("", &[a, b]);
+        assert_eq!(trail_of_one(&host, "tc/ingress"), "12");
+        assert!(!has_clsact(&host), "who made the qdisc takes it away");
+        assert!(wait_until(3, || host.footprint() == by_tcx), "{:?}", host.footprint());
+    }
+    assert_eq!(host.counter("programs/a/runs"), 5, "counters live on");
+}
+
+#[test]
+fn a_move_to_clsact_is_told_before_it_is_done() {
+    let _cpus = among_others();
+    let host = Host::new();
+    let hops = [Hop::new("a", 1, TC_OK)];
+    apply(&host, "project", &[Chain { hook: "tc/ingress", more: "", hops: &hops }]);
+    crate::support::project(&host, "project", &[Chain { hook: "tc/ingress", more: "attach: clsact,", hops: &hops }]);
+    let plan = host.run("cd project && bpfkit plan --exit-code").exits(3);
+    plan.says(&["tc/ingress eth0 (clsact, fused): move, attached by tcx, wanted by clsact", "may meet both"]);
+    let plan = host.run("cd project && bpfkit plan --json").exits(0).json();
+    assert_eq!(
+        (&plan["hooks"][0]["change"], &plan["hooks"][0]["attach"]),
+        (&"move".into(), &"clsact".into()),
+        "{plan}"
+    );
+    host.run("cd project && bpfkit status").exits(3).says(&["not attached by clsact, as declared"]);
+}
+
+#[test]
+fn a_qdisc_that_was_there_before_stays() {
+    let _cpus = among_others();
+    let host = Host::new();
+    host.run("tc qdisc add dev eth0 clsact").exits(0);
+    let (a, b) = (Hop::new("a", 1, TC_OK), Hop::new("b", 2, TC_OK));
+    let chain = |hook| Chain { hook, more: "attach: clsact,", hops: &[] };
+    apply(&host, "project", &[Chain { hops: &[a], ..chain("tc/ingress") }, Chain { hops: &[b], ..chain("tc/egress") }]);
+    host.run("bpfkit remove $set").exits(0);
+    assert!(has_clsact(&host));
+    // Without it, the first chain makes it, and the last takes it away, whichever direction that is.
+    host.run("tc qdisc del dev eth0 clsact").exits(0);
+    apply(&host, "project", &[Chain { hops: &[a], ..chain("tc/ingress") }]);
+    apply(&host, "project", &[Chain { hops: &[a], ..chain("tc/ingress") }, Chain { hops: &[b], ..chain("tc/egress") }]);
+    apply(&host, "project", &[Chain { hops: &[b], ..chain("tc/egress") }]);
+    assert!(has_clsact(&host));
+    host.run("bpfkit remove $set").exits(0);
+    assert!(!has_clsact(&host));
+}
+
 /// What one packet meets where the first program answers `verdict` and the chain goes on after `proceed_on`.
 #[track_caller]
 fn goes_on(host: &Host, hook: &str, verdict: i32, proceed_on: &'static str) -> bool {

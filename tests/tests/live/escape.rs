@@ -93,6 +93,16 @@ fn no_packet_gets_past_a_native_xdp_chain_that_is_replaced_200_times() {
 }
 
 #[test]
+fn no_packet_gets_past_a_generic_xdp_chain_that_is_replaced_200_times() {
+    nothing_escapes("xdp", "mode: generic,", "generic", [2, 1], 250_000);
+}
+
+#[test]
+fn no_packet_gets_past_a_chain_by_clsact_that_is_replaced_200_times() {
+    nothing_escapes("tc/ingress", "attach: clsact,", "clsact", [0, 2], 250_000);
+}
+
+#[test]
 fn no_packet_gets_past_a_tc_chain_that_is_replaced_200_times() {
     nothing_escapes("tc/ingress", "", "tcx", [0, 2], 250_000);
 }

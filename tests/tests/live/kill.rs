@@ -46,26 +46,34 @@ const HOOKS: [(&str, &str, &str); 2] = [("xdp", "12", "231"), ("tc/ingress", "45
 
 impl Stage {
     fn new() -> Self {
+        Self::with("", "")
+    }
+
+    /// The chain of tc says `before` in its old state and `then` in its new one.
+    fn with(before: &str, then: &str) -> Self {
         let host = Host::new();
         project(
             &host,
             "new",
             &[
                 Chain { hook: "xdp", more: "", hops: &[B, C, A] },
-                Chain { hook: "tc/ingress", more: "", hops: &[E, F, D] },
+                Chain { hook: "tc/ingress", more: then, hops: &[E, F, D] },
             ],
         );
         apply(
             &host,
             "old",
-            &[Chain { hook: "xdp", more: "", hops: &[A, B] }, Chain { hook: "tc/ingress", more: "", hops: &[D, E] }],
+            &[
+                Chain { hook: "xdp", more: "", hops: &[A, B] },
+                Chain { hook: "tc/ingress", more: before, hops: &[D, E] },
+            ],
         );
         let old = host.footprint();
         host.run("cd new && bpfkit apply").exits(0);
         let mut new = host.footprint();
         assert!(bpfkit_tests::host::wait_until(3, || {
             new = host.footprint();
-            (new.programs, new.links) == (2, 2)
+            (new.programs, new.links) == (2, if then.contains("clsact") { 1 } else { 2 })
         }));
         Self { host, old, new }
     }
@@ -132,10 +140,14 @@ fn at_each(
 
 /// Replaces the old chains by the new ones, and is killed at each of `calls`.
 fn replace(calls: &[&str]) {
-    let stage = Stage::new();
+    replace_on(&Stage::new(), calls);
+}
+
+/// The same on another stage.
+fn replace_on(stage: &Stage, calls: &[&str]) {
     let mut seen = BTreeSet::new();
     at_each(
-        &stage,
+        stage,
         calls,
         ("new", "bpfkit apply", 1),
         || stage.converges("old", &stage.old, "before"),
@@ -225,6 +237,95 @@ fn a_removal_killed_at_any_call_leaves_the_chain_or_nothing() {
                 stage.host.run("bpfkit remove $set").exits(0);
                 stage.is(&nothing, at);
             }
+        },
+    );
+}
+
+const CLSACT: &str = "attach: clsact,";
+
+#[test]
+fn a_replacement_by_clsact_killed_at_any_call_leaves_the_old_or_the_new_chain() {
+    let _cpus = among_others();
+    replace_on(&Stage::with(CLSACT, CLSACT), &["sendto", "rename", "unlink"]);
+}
+
+/// Moves the chain of tc from `before` to `then`, and is killed at each call that could leave something half done.
+fn moved(before: &str, then: &str) {
+    let stage = Stage::with(before, then);
+    let mut seen = BTreeSet::new();
+    at_each(
+        &stage,
+        &["sendto", "rename", "unlink"],
+        ("new", "bpfkit apply", 1),
+        || stage.converges("old", &stage.old, "before"),
+        |at| {
+            // While both are there, a packet meets the one and then, if that hands it on, the other; never none.
+            let met = trail_of_one(&stage.host, "tc/ingress");
+            assert!(["45", "564", "45564", "56445"].contains(&met.as_str()), "{at}: {met}");
+            seen.insert(met);
+            stage.converges("new", &stage.new, at);
+        },
+    );
+    assert!(seen.contains("45") && seen.contains("564"), "{seen:?}");
+}
+
+#[test]
+fn a_move_to_clsact_killed_at_any_call_leaves_a_chain_at_every_instant() {
+    let _cpus = among_others();
+    moved("", CLSACT);
+}
+
+#[test]
+fn a_move_to_tcx_killed_at_any_call_leaves_a_chain_at_every_instant() {
+    let _cpus = among_others();
+    moved(CLSACT, "");
+}
+
+#[test]
+fn a_first_apply_by_clsact_killed_at_any_call_leaves_no_filter_and_no_qdisc_that_the_next_run_does_not_know() {
+    let _cpus = among_others();
+    let stage = Stage::with(CLSACT, CLSACT);
+    stage.host.run("bpfkit remove $set").exits(0);
+    let nothing = stage.host.footprint();
+    let mut forward = false;
+    at_each(
+        &stage,
+        &["sendto", "rename"],
+        ("new", "bpfkit apply", 1),
+        || {
+            stage.host.run("bpfkit remove $set").exits(0);
+            stage.is(&nothing, "before");
+            stage.host.run("tc qdisc show dev eth0 | grep clsact").exits(1);
+        },
+        |at| {
+            for (hook, programs) in stage.chains().into_iter().filter(|(_, programs)| !programs.is_empty()) {
+                assert_eq!(programs, words(&hook, 1), "{at}: half a chain at {hook}");
+            }
+            forward = !forward;
+            if forward {
+                stage.converges("new", &stage.new, at);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_removal_by_clsact_killed_at_any_call_leaves_the_chain_or_nothing_and_no_qdisc_in_the_end() {
+    let _cpus = among_others();
+    let stage = Stage::with(CLSACT, CLSACT);
+    stage.host.run("bpfkit remove $set").exits(0);
+    let nothing = stage.host.footprint();
+    at_each(
+        &stage,
+        &["sendto", "unlink"],
+        ("new", "bpfkit remove $set", 1),
+        || {
+            stage.converges("new", &stage.new, "before");
+        },
+        |at| {
+            stage.host.run("bpfkit remove $set").exits(0);
+            stage.is(&nothing, at);
+            stage.host.run("tc qdisc show dev eth0 | grep clsact").exits(1);
         },
     );
 }

@@ -1,4 +1,4 @@
-//! Network namespaces as they are now: interfaces, XDP programs, tcx lists.
+//! Network namespaces as they are now: interfaces, XDP programs, tcx lists, filters.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +9,7 @@ use bpfkit_schemas::hook::Hook;
 
 use crate::{
     kernel::{
+        clsact::{self, Listing},
         error::KernelError,
         netlink,
         netns::Netns,
@@ -29,6 +30,8 @@ pub(super) struct Place {
     pub(super) interfaces: BTreeMap<u32, netlink::Interface>,
     /// The tcx hooks that were asked about and that exist.
     pub(super) tcx: BTreeMap<HookPoint, (Revision, Vec<TcxEntry>)>,
+    /// The filters of the tc hooks that were asked about and that exist.
+    pub(super) filters: BTreeMap<HookPoint, Listing>,
 }
 
 /// Opens the namespaces that `paths` name, and of the named ones of the host those with an inode in `inodes`.
@@ -59,8 +62,10 @@ pub(super) fn visit(path: Option<PathBuf>, netns: &Netns, points: &BTreeSet<Hook
     let inode = netns.inode();
     netns.run(|| {
         let interfaces = netlink::interfaces()?;
+        let is_here = |point: &&HookPoint| point.namespace == inode && interfaces.contains_key(&point.index);
+        let filters = filters(points.iter().filter(is_here))?;
         let mut tcx = BTreeMap::new();
-        for point in points.iter().filter(|point| point.namespace == inode && interfaces.contains_key(&point.index)) {
+        for point in points.iter().filter(is_here) {
             let Some(attach_type) = tcx_attach_type(point.hook) else { continue };
             match sys::tcx_query(point.index, attach_type) {
                 Ok((revision, entries)) => {
@@ -73,8 +78,38 @@ pub(super) fn visit(path: Option<PathBuf>, netns: &Netns, points: &BTreeSet<Hook
                 Err(source) => return Err(KernelError::call(format!("asking who is at `{}`", point.hook), source)),
             }
         }
-        Ok(Place { namespace: Namespace { inode, path }, interfaces, tcx })
+        Ok(Place { namespace: Namespace { inode, path }, interfaces, tcx, filters })
     })
+}
+
+/// The filters of those among `points` that are of tc, in the namespace that this thread is in.
+fn filters<'a>(points: impl Iterator<Item = &'a HookPoint>) -> Result<BTreeMap<HookPoint, Listing>, KernelError> {
+    let points: Vec<_> = points.filter(|point| point.hook.is_tc()).collect();
+    if points.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let qdiscs = clsact::qdiscs().map_err(|source| KernelError::call("listing the qdiscs", source))?;
+    let listing = |point: &HookPoint| match qdiscs.get(&point.index) {
+        Some(kind) => clsact::filters(point.index, point.hook, kind.clone())
+            .map_err(|source| KernelError::call(format!("listing the filters of `{}`", point.hook), source)),
+        None => Ok(Listing::default()),
+    };
+    points.into_iter().map(|point| Ok((*point, listing(point)?))).collect()
+}
+
+/// The namespace with this inode: the process's own or a named one; `None` where it is neither.
+pub(in crate::kernel) fn namespace(inode: u64) -> Result<Option<Netns>, KernelError> {
+    Ok(open(&BTreeSet::new(), |found| found == inode)?.remove(&inode).map(|(_, netns)| netns))
+}
+
+/// Whether the kernel has tcx: a query at the loopback interface, which is number 1 everywhere, says so.
+pub(in crate::kernel) fn has_tcx() -> Result<bool, KernelError> {
+    match sys::tcx_query(1, sys::ATTACH_TCX_INGRESS) {
+        Ok(_) => Ok(true),
+        // Before Linux 6.6, or built without CONFIG_NET_XGRESS.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(source) => Err(KernelError::call("asking whether there is tcx", source)),
+    }
 }
 
 /// tcx's attach type of a hook; `None` for XDP.

@@ -10,7 +10,7 @@ use crate::{
         error::KernelError,
         sys::{self, LinkInfo, Map, Program, ProgramInfo},
     },
-    record::{MAP_NAME, MAX_BYTES, RecordError, Stored},
+    record::{MAP_NAME, MAX_BYTES, Record, RecordError, Stored},
 };
 
 /// The most links that are looked at.
@@ -83,6 +83,16 @@ pub(in crate::kernel) fn record_of(program: &Program) -> Option<Map> {
         let map = sys::map_by_id(*id).ok()?;
         sys::map_info(&map).is_ok_and(|info| info.name == MAP_NAME).then_some(map)
     })
+}
+
+/// What the record of a live program says; `None` where it has none that can be read, or is gone.
+pub(in crate::kernel) fn recorded(id: u32) -> Option<Record> {
+    read_record(&record_of(&sys::prog_by_id(id).ok()?)?)
+}
+
+/// What a record map says; `None` where it can't be read.
+pub(in crate::kernel) fn read_record(map: &Map) -> Option<Record> {
+    read(map)?.ok().map(|stored| stored.record)
 }
 
 /// Reads a record map; `None` where the map is another one.

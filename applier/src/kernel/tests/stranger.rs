@@ -6,8 +6,8 @@ use bpfkit_schemas::hook::Hook;
 
 use super::{EXIT, Insn, insn, sys};
 use crate::{
-    kernel::{netns::Netns, observe::tcx_attach_type},
-    live::{Interface, LinkId, ProgramId},
+    kernel::{clsact, netns::Netns, observe::tcx_attach_type},
+    live::{FilterId, Interface, LinkId, ProgramId},
 };
 
 /// A stranger's hold on a link: it lives until this is dropped.
@@ -33,6 +33,7 @@ pub(crate) fn attach(interface: &Interface, hook: Hook, name: &str) -> Option<He
         name,
         flags: 0,
         attach_type: 0,
+        described: None,
     };
     let program = sys::prog_load(&spec, None).unwrap();
     let (attach_type, flags) =
@@ -45,6 +46,53 @@ pub(crate) fn attach(interface: &Interface, hook: Hook, name: &str) -> Option<He
         Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => None,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Adds a filter that answers -1, as the last; makes the qdisc if there is none.
+pub(crate) fn add_filter(interface: &Interface, hook: Hook, name: &str) -> FilterId {
+    let netns = Netns::open(interface.namespace.path.as_deref()).unwrap();
+    let found = netns.run(|| Ok(clsact::list(interface.index, hook))).unwrap().unwrap();
+    let last = found.programs().map(|(id, _)| id.priority).max().unwrap_or(FilterId::PRIORITY);
+    let filter = FilterId { priority: last + 1, handle: 1 };
+    if found.qdisc.is_none() {
+        netns.run(|| Ok(clsact::make_qdisc(interface.index))).unwrap().unwrap();
+    }
+    put_filter(interface, hook, filter, name, clsact::Change::New);
+    filter
+}
+
+/// Puts a program of its own into somebody's filter.
+pub(crate) fn take_filter(interface: &Interface, hook: Hook, filter: FilterId, name: &str) {
+    put_filter(interface, hook, filter, name, clsact::Change::Replace);
+}
+
+fn put_filter(interface: &Interface, hook: Hook, filter: FilterId, name: &str, change: clsact::Change) {
+    let code = Insn::encode_all(&[insn(0xb7, 0, 0, 0, -1), insn(EXIT, 0, 0, 0, 0)]);
+    let spec = sys::ProgramSpec {
+        program_type: 3,
+        instructions: &code,
+        license: c"GPL",
+        name,
+        flags: 0,
+        attach_type: 0,
+        described: None,
+    };
+    let program = sys::prog_load(&spec, None).unwrap();
+    let netns = Netns::open(interface.namespace.path.as_deref()).unwrap();
+    netns.run(|| Ok(clsact::put(interface.index, hook, filter, &program, name, change))).unwrap().unwrap();
+}
+
+/// Removes somebody's filter.
+pub(crate) fn remove_filter(interface: &Interface, hook: Hook, filter: FilterId) {
+    let netns = Netns::open(interface.namespace.path.as_deref()).unwrap();
+    netns.run(|| Ok(clsact::remove(interface.index, hook, filter))).unwrap().unwrap();
+}
+
+/// Removes the qdisc with all filters, if there is one.
+pub(crate) fn remove_qdisc(interface: &Interface) {
+    let path = interface.namespace.path.as_deref().unwrap().display();
+    let command = format!("nsenter --net={path} tc qdisc del dev {} clsact 2>/dev/null || true", interface.name);
+    super::sh(&command);
 }
 
 /// Runs a live program on `packet` once, and gives its answer.

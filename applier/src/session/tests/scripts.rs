@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     kernel::tests::stranger::{self, Held},
-    live::{LinkId, MapKey, Pin},
+    live::{FilterId, Hold, MapKey, Pin},
     model::{Disturbance, Model, ScriptHost, play},
 };
 
@@ -58,6 +58,8 @@ struct Linux<'a> {
     kernel: LinuxKernel,
     /// What strangers hold: by hook and name.
     held: BTreeMap<(HookPoint, String), Held>,
+    /// Strangers' filters.
+    filters: BTreeMap<(HookPoint, String), FilterId>,
 }
 
 impl ScriptHost for Modelled<'_> {
@@ -87,11 +89,11 @@ impl ScriptHost for Modelled<'_> {
 }
 
 impl Linux<'_> {
-    /// Our link at a point, wherever its pin is.
-    fn ours(&self, point: &HookPoint) -> Option<(LinkId, Pin)> {
+    /// What holds our chain at a point, wherever its pin is.
+    fn ours(&self, point: &HookPoint) -> Option<(Hold, Pin)> {
         let live = self.kernel.observe(&[(self.stage.bench.interface(), point.hook)]).unwrap();
         let ours = live.points.get(point)?.ours.as_ref()?;
-        Some((ours.link, ours.pin))
+        Some((ours.hold, ours.pin))
     }
 
     fn link_pin(&self, point: &HookPoint) -> PathBuf {
@@ -134,19 +136,22 @@ impl ScriptHost for Linux<'_> {
     }
 
     fn disturb(&mut self, disturbance: &Disturbance) -> Result<(), String> {
+        let interface = self.stage.bench.interface();
         match disturbance {
-            Disturbance::DetachOurs { point } => {
-                if let Some((link, _)) = self.ours(point) {
-                    stranger::detach(link);
-                }
-            }
+            Disturbance::DetachOurs { point } => match self.ours(point) {
+                Some((Hold::Link(link), _)) => stranger::detach(link),
+                Some((Hold::Filter(filter), _)) => stranger::remove_filter(&interface, point.hook, filter),
+                None => {}
+            },
             Disturbance::UnpinOurs { point } => {
                 if std::fs::remove_file(self.link_pin(point)).is_ok() {
+                    // The pin is the last that holds the link, also where somebody held it once.
+                    self.held.retain(|(at, name), _| at != point || !name.starts_with("link "));
                     self.wait_until_free(point);
                 }
             }
             Disturbance::UnpinHeld { point } => {
-                if let Some((link, Pin::Pinned)) = self.ours(point) {
+                if let Some((Hold::Link(link), Pin::Pinned)) = self.ours(point) {
                     self.held.insert((*point, format!("link {link}")), stranger::hold(link));
                     std::fs::remove_file(self.link_pin(point)).unwrap();
                 }
@@ -166,7 +171,20 @@ impl ScriptHost for Linux<'_> {
                     self.held.insert((*point, name.clone()), held);
                 }
             }
+            Disturbance::AddFilter { point, name, .. } => {
+                let filter = stranger::add_filter(&interface, point.hook, name);
+                self.filters.insert((*point, name.clone()), filter);
+            }
+            Disturbance::TakeFilter { point, name } => {
+                if let Some((Hold::Filter(filter), _)) = self.ours(point) {
+                    stranger::take_filter(&interface, point.hook, filter, name);
+                    self.filters.insert((*point, name.clone()), filter);
+                }
+            }
             Disturbance::RemoveForeign { point, name } => {
+                if let Some(filter) = self.filters.remove(&(*point, name.clone())) {
+                    stranger::remove_filter(&interface, point.hook, filter);
+                }
                 if self.held.remove(&(*point, name.clone())).is_some() && point.hook.is_exclusive() {
                     self.wait_until_free(point);
                 }
@@ -197,12 +215,13 @@ fn script(seed: u64) -> String {
     let (mut lines, mut strangers) = (Vec::new(), BTreeSet::new());
     for at in 0..9 {
         let hook = dice.pick(&HOOKS);
-        let line = match dice.roll(if at == 0 { 4 } else { 12 }) {
+        let line = match dice.roll(if at == 0 { 4 } else { 14 }) {
             0..=4 => {
                 let chains = HOOKS.iter().filter_map(|hook| {
                     let programs = if *hook == "xdp" { &XDP[..] } else { &TC[..] };
                     let names: Vec<_> = (0..dice.roll(3)).map(|_| dice.pick(programs)).collect();
-                    (!names.is_empty()).then(|| format!("{hook} e0: {}", names.join(", ")))
+                    let clsact = if *hook != "xdp" && dice.roll(2) == 0 { ":clsact" } else { "" };
+                    (!names.is_empty()).then(|| format!("{hook}{clsact} e0: {}", names.join(", ")))
                 });
                 format!("apply {}", chains.collect::<Vec<_>>().join("; "))
             }
@@ -215,6 +234,11 @@ fn script(seed: u64) -> String {
                 Some((hook, name)) => format!("foreign-gone {hook} e0 {name}"),
                 None => continue,
             },
+            11 | 12 if hook != "xdp" => {
+                let name = format!("filter{at}");
+                strangers.insert((hook, name.clone()));
+                format!("{} {hook} e0 {name}", if dice.roll(2) == 0 { "filter" } else { "take" })
+            }
             _ => {
                 let name = format!("theirs{at}");
                 strangers.insert((hook, name.clone()));
@@ -235,12 +259,13 @@ fn the_model_does_what_linux_does() {
     let stage = || Stage { bench: &bench, session: bench.session("1", &programs, &["common"], &Globals::new()) };
     let (mut on_model, mut on_linux) = (stage(), stage());
     let mut seen = String::new();
-    for seed in 0..30 {
+    for seed in 0..60 {
         let script = script(seed);
         let kernel = on_linux.session.kernel();
-        let mut linux = Linux { stage: on_linux, kernel, held: BTreeMap::new() };
+        let mut linux = Linux { stage: on_linux, kernel, held: BTreeMap::new(), filters: BTreeMap::new() };
         let found = play(&mut linux, &script).unwrap();
         linux.held.clear();
+        stranger::remove_qdisc(&bench.interface());
         for hook in Hook::ALL {
             linux.wait_until_free(&bench.at(hook));
         }
@@ -251,9 +276,21 @@ fn the_model_does_what_linux_does() {
         assert_eq!(found, wanted, "seed {seed}, Linux on the left, the model on the right\n{script}");
         seen.push_str(&found);
     }
-    for word in
-        ["attach", "replace", "detach", "pin", "drop", "lost", "detached", "unpinned", "before", "refused", "PinGone"]
-    {
+    for word in [
+        "attach",
+        "replace",
+        "detach",
+        "pin",
+        "drop",
+        "lost",
+        "detached",
+        "unpinned",
+        "before",
+        "refused",
+        "PinGone",
+        "by clsact",
+        "on a qdisc",
+    ] {
         assert!(seen.contains(word), "no script came to `{word}`\n{seen}");
     }
 }

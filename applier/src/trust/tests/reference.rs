@@ -14,6 +14,17 @@ fn decided(host: &TrustBlock, fetched: FetchedBundle, word: Word) -> Result<Veri
 }
 
 #[test]
+fn what_the_host_and_the_set_both_demand_is_said_once() {
+    let anas = demanding(&[(Role::Author, quorum(1, &["ana"]))]);
+    let denial = decided(&block(), bringing(anas, vec![by(&PEOPLE.bob)]), Word::Reference).unwrap_err();
+    let said: Vec<_> = denial.findings.iter().map(|finding| (&finding.about, &finding.reason)).collect();
+    let mut distinct = said.clone();
+    distinct.dedup();
+    assert_eq!(said, distinct);
+    assert!(denial.findings.iter().any(|finding| finding.by == Whose::Policy));
+}
+
+#[test]
 fn the_sets_own_demands_hold_as_well() {
     let bobs = demanding(&[(Role::Reviewer, quorum(1, &["bob"]))]);
     let verified =

@@ -45,6 +45,14 @@ fn one(chain: &At<wire::Chain>, programs: &[Program], names: &[ProgramName], cx:
         }
         mode => mode.as_ref().map_or_else(Mode::default, |m| m.value),
     };
+    let attach = match &wire.attach {
+        Some(attach) if !hook.is_tc() => {
+            let title = format!("`{hook}` has one way to attach");
+            cx.report_at(Code::ATTACH_NOT_TC, title, attach.span, "only tc/ingress and tc/egress have two");
+            None
+        }
+        attach => attach.as_ref().map(|attach| attach.value),
+    };
     let foreign = wire.foreign.as_ref().map_or_else(|| Foreign::default_for(hook), |f| f.value);
     if let Some(at) = wire.foreign.as_ref().filter(|f| f.value == Foreign::Keep && hook.is_exclusive()) {
         let problem = Diagnostic::error(
@@ -73,6 +81,7 @@ fn one(chain: &At<wire::Chain>, programs: &[Program], names: &[ProgramName], cx:
         interfaces,
         netns: wire.netns.as_ref().map(|n| n.value.clone()),
         mode,
+        attach,
         foreign,
         programs: links,
         at: *span,
