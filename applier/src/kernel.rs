@@ -17,6 +17,7 @@
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
 //! | [`detach`] | a process that outlives whoever started it |
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
+//! | [`memlock`] | room for maps on kernels that count them as locked memory |
 
 mod bpffs;
 mod clsact;
@@ -25,6 +26,7 @@ pub mod detach;
 pub mod error;
 mod load;
 pub mod lock;
+mod memlock;
 mod netlink;
 mod netns;
 mod observe;
@@ -105,7 +107,9 @@ impl LinuxKernel {
 
     /// Takes the right to change this host, or says who has it. For `apply`, `rollback` and `remove`; readers need none.
     pub fn lock(&self) -> Result<HostLock, KernelError> {
-        HostLock::take(&self.places.run)
+        let lock = HostLock::take(&self.places.run)?;
+        memlock::lift();
+        Ok(lock)
     }
 
     /// Takes the right to change this host, and waits for it that long.

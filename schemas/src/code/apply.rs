@@ -11,8 +11,9 @@ Run the command with sudo. `check`, `build`, `bundle`, `inspect` and `verify` ne
 "The kernel answered EPERM or EACCES. Loading programs and changing hooks needs CAP_BPF,
 CAP_NET_ADMIN, CAP_PERFMON and, to enter network namespaces and mount bpffs, CAP_SYS_ADMIN.
 
-Run the command as root. Inside a container, give it these capabilities. If you are root already, the
-kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, at lockdown
+Run the command as root. Inside a container, give it these capabilities. Before Linux 5.11 maps and
+programs count as locked memory: bpfkit lifts that limit where it may (CAP_SYS_RESOURCE); where it may
+not, start it with `ulimit -l unlimited`. If you are root already, the kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, at lockdown
 (`/sys/kernel/security/lockdown`) and at security modules.";
     KERNEL_CALL = "A101", Failed, "a call to the kernel failed",
 "The kernel refused a call for a reason that bpfkit has no better words for. The message says what was
