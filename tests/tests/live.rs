@@ -29,6 +29,8 @@ mod escape;
 mod kill;
 #[path = "live/maps.rs"]
 mod maps;
+#[path = "live/midway.rs"]
+mod midway;
 #[path = "live/races.rs"]
 mod races;
 #[path = "live/refusals.rs"]
