@@ -45,6 +45,12 @@ pub const TC_INGRESS: Place =
     Place { name: "tc/ingress", engine: "fused", hook: "tc/ingress", more: "", on: 0, off: 2 };
 /// tc on the way out.
 pub const TC_EGRESS: Place = Place { name: "tc/egress", engine: "fused", hook: "tc/egress", more: "", on: 3, off: 2 };
+/// tc on the way in, by a filter of clsact also where the kernel has tcx.
+pub const CLSACT_INGRESS: Place =
+    Place { name: "tc/ingress, clsact", engine: "fused", hook: "tc/ingress", more: "attach: clsact,", on: 0, off: 2 };
+/// tc on the way out, in the same way.
+pub const CLSACT_EGRESS: Place =
+    Place { name: "tc/egress, clsact", engine: "fused", hook: "tc/egress", more: "attach: clsact,", on: 3, off: 2 };
 
 /// All places.
 pub const PLACES: [Place; 4] = [XDP_NATIVE, XDP_GENERIC, TC_INGRESS, TC_EGRESS];

@@ -132,9 +132,8 @@ fn use_of(insn: Insn) -> Use {
     let by_register = insn.code & 0x08 != 0;
     match insn.class() {
         class::LDX if insn.src == R10 => Use::Memory(size(insn)),
-        class::ST if insn.dst == R10 => Use::Memory(size(insn)),
         class::STX if insn.src == R10 => Use::Other,
-        class::STX if insn.dst == R10 => Use::Memory(size(insn)),
+        class::ST | class::STX if insn.dst == R10 => Use::Memory(size(insn)),
         class::ALU64 if insn.code == MOV64 && insn.src == R10 && insn.off == 0 && insn.dst != R10 => Use::Copy,
         class::ALU | class::ALU64 if insn.dst == R10 || by_register && insn.src == R10 => Use::Other,
         class::JMP | class::JMP32 if insn.is_jump() && (insn.dst == R10 || by_register && insn.src == R10) => {

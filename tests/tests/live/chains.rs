@@ -3,7 +3,10 @@
 use bpfkit_tests::{
     host::{Host, wait_until},
     kit::Kit,
-    trial::{FOLLOWS_ITS_MANIFEST, PEER, Place, Stage, TC_EGRESS, TC_INGRESS, TRIALS, Trial, XDP_GENERIC, XDP_NATIVE},
+    trial::{
+        CLSACT_EGRESS, CLSACT_INGRESS, FOLLOWS_ITS_MANIFEST, PEER, Place, Stage, TC_EGRESS, TC_INGRESS, TRIALS, Trial,
+        XDP_GENERIC, XDP_NATIVE,
+    },
 };
 
 use crate::support::{Chain, Hop, alone, among_others, apply, trail_of_one};
@@ -86,13 +89,13 @@ fn a_chain_at_tc_egress_keeps_the_promises_that_it_keeps_on_other_kernels() {
 #[test]
 fn a_chain_by_clsact_at_ingress_runs_in_order_and_follows_its_manifest() {
     let _cpus = among_others();
-    whole_life("tc/ingress", "attach: clsact,", TC_OK, TC_SHOT);
+    hold(&CLSACT_INGRESS, [FOLLOWS_ITS_MANIFEST].into_iter());
 }
 
 #[test]
 fn a_chain_by_clsact_at_egress_runs_in_order_and_follows_its_manifest() {
     let _cpus = among_others();
-    whole_life("tc/egress", "attach: clsact,", TC_PIPE, TC_SHOT);
+    hold(&CLSACT_EGRESS, [FOLLOWS_ITS_MANIFEST].into_iter());
 }
 
 /// Whether `eth0` has the qdisc that filters need.
