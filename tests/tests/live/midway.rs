@@ -40,13 +40,18 @@ fn put_back(host: &Host, before: &bpfkit_tests::host::Footprint) {
 #[test]
 fn an_interface_that_vanishes_midway_stops_the_run_and_all_is_put_back() {
     let _cpus = among_others();
-    let host = stage(GONE, Chain { hook: "tc/ingress", more: "interfaces: [gone0],", hops: &[D] });
-    let before = host.footprint();
-    let ours = slow(&host);
-    host.run("ip link del gone0").exits(0);
-    ours.wait().exits(5).says(&["A110", "gone0", "put back"]);
-    put_back(&host, &before);
-    host.run("cd project && bpfkit apply").exits(1).says(&["A301", "gone0"]);
+    for (hook, hops) in [("tc/ingress", &[D]), ("xdp", &[A])] {
+        let host = stage(GONE, Chain { hook, more: "interfaces: [gone0],", hops });
+        let before = host.footprint();
+        let ours = slow(&host);
+        host.run("ip link del gone0").exits(0);
+        // What was changed is put back, the host is looked at once more, and the name is nobody's.
+        ours.wait().exits(1).says(&["A301", "gone0"]);
+        let trace = std::fs::read_to_string(host.folder().join("trace")).unwrap();
+        assert!(trace.matches("BPF_LINK_UPDATE").count() == 2, "{hook}: changed and put back: {trace}");
+        put_back(&host, &before);
+        host.run("cd project && bpfkit apply").exits(1).says(&["A301", "gone0"]);
+    }
 }
 
 #[test]
