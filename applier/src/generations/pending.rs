@@ -137,11 +137,7 @@ pub fn put_back(set: &SetName, number: u64, today: &Today) -> Result<Option<Appl
     }
     let Some(back_to) = *back_to else { return take_away(&mut kernel, &lock, &store).map(Some) };
     let session = session(&store, &store.read(back_to)?, today)?;
-    let mut applied = carry(&session, &mut kernel, &lock, &store, Becoming::Again(back_to))?;
-    if applied.outcome.stopped.is_none() {
-        applied.unkept.extend(store.write(&Generation { state: State::PutBack, ..waited }).err());
-    }
-    Ok(Some(applied))
+    carry(&session, &mut kernel, &lock, &store, Becoming::Again(back_to)).map(Some)
 }
 
 /// Until when the generation waits; `None` where it does no longer, or is forgotten.
