@@ -35,7 +35,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`component`], [`linker`] | a trusted bundle → programs that can be fused |
-//! | [`form`], [`splice`] | which is spliced and which is called, and why |
+//! | [`form`], [`splice`], [`registers`] | which is spliced and which is called, and why |
 //! | [`join`], [`pack`] | the instructions; constants that share a map |
 //! | [`types`] | BTF, functions and lines |
 
@@ -48,6 +48,7 @@ mod license;
 mod linker;
 mod pack;
 mod problem;
+mod registers;
 mod splice;
 mod types;
 

@@ -92,6 +92,7 @@ fn hook(plan: &HookPlan) -> HookReport {
                 }
                 .to_owned(),
                 notes: line.notes.iter().map(ToString::to_string).collect(),
+                form: line.form.map(|form| form.to_string()),
             })
             .collect(),
         loads: plan.loads().map_or_else(Vec::new, programs),

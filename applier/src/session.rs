@@ -267,8 +267,8 @@ impl Session {
     pub(crate) fn plan_with(&self, kernel: &LinuxKernel) -> Result<Plan, SessionError> {
         let desired = self.desired()?;
         let live = kernel.observe(&asked(&desired))?;
-        let plan = plan(&desired, &live)?;
-        self.fusible(&plan)?;
+        let mut plan = plan(&desired, &live)?;
+        self.fuse(&mut plan)?;
         Ok(plan)
     }
 
@@ -317,15 +317,19 @@ impl Session {
         }
     }
 
-    /// Whatever a plan will load can be fused: found out before anything is touched.
-    fn fusible(&self, plan: &Plan) -> Result<(), SessionError> {
+    /// Whatever a plan will load can be fused: found out before anything is touched, and how, noted in the plan.
+    fn fuse(&self, plan: &mut Plan) -> Result<(), SessionError> {
         let mut problems: Vec<FuseProblem> = Vec::new();
-        for record in plan.hooks.iter().filter_map(|hook| hook.loads()) {
-            if let Err(found) = self.linker.fuse(record) {
+        for hook in &mut plan.hooks {
+            let Some(record) = hook.loads() else { continue };
+            match self.linker.fuse(record) {
+                Ok(chain) => hook.tell(chain.forms()),
                 // One chain on many interfaces has its problems once.
-                for problem in found {
-                    if !problems.contains(&problem) {
-                        problems.push(problem);
+                Err(found) => {
+                    for problem in found {
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
                     }
                 }
             }

@@ -130,6 +130,10 @@ pub struct LineReport {
     pub change: String,
     /// In what, or why.
     pub notes: Vec<String>,
+    /// How it is carried in the one program of a chain that is loaded: `spliced`, or `called: …` or `left out: …` with
+    /// the reason. None for a program that is alone or goes, or where nothing is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
 }
 
 /// One program that is loaded.

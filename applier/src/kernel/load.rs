@@ -163,7 +163,9 @@ fn load_program(
         license: &license,
         name: &name,
         flags: if fused.frags { F_XDP_HAS_FRAGS } else { 0 },
-        attach_type: 0,
+        // As libbpf has it: a program array takes programs of one kind alone (Linux 6.17, `bpf_prog_map_compatible`),
+        // and those that others put into a program's array were loaded by libbpf.
+        attach_type: if record.hook == Hook::Xdp { sys::ATTACH_XDP } else { 0 },
         described: chain.types().zip(types.as_ref()).map(|(described, types)| Described {
             types,
             functions: &described.functions,
