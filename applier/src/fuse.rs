@@ -35,10 +35,11 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`component`], [`linker`] | a trusted bundle → programs that can be fused |
-//! | [`form`], [`splice`] | which is spliced and which is called, and why |
+//! | [`form`], [`splice`], [`registers`] | which is spliced and which is called, and why |
 //! | [`join`], [`pack`] | the instructions; constants that share a map |
 //! | [`types`] | BTF, functions and lines |
 
+mod btf;
 mod chain;
 mod component;
 mod entries;
@@ -48,8 +49,8 @@ mod license;
 mod linker;
 mod pack;
 mod problem;
+mod registers;
 mod splice;
-mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +60,7 @@ use bpfkit_schemas::{
     names::ProgramName,
 };
 
+pub use btf::FusedTypes;
 pub use chain::FusedChain;
 pub(crate) use chain::program_name;
 pub use component::{Component, ComponentMap, License, MapLoad, SourceLine};
@@ -66,7 +68,6 @@ pub use entries::Entries;
 pub use form::{Form, Why};
 pub use linker::Linker;
 pub use problem::FuseProblem;
-pub use types::FusedTypes;
 
 /// The version of what [`fuse`] puts between programs. It is part of each chain's
 /// record, so that an upgrade of bpfkit that changes it replaces live chains.

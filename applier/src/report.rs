@@ -92,6 +92,7 @@ fn hook(plan: &HookPlan) -> HookReport {
                 }
                 .to_owned(),
                 notes: line.notes.iter().map(ToString::to_string).collect(),
+                form: line.form.map(|form| form.to_string()),
             })
             .collect(),
         loads: plan.loads().map_or_else(Vec::new, programs),
@@ -118,7 +119,7 @@ fn filter(hold: Hold) -> Option<String> {
 }
 
 fn netns(interface: &Interface) -> Option<String> {
-    interface.namespace.path.as_ref().map(|path| path.display().to_string())
+    interface.namespace.path.as_ref().filter(|_| !interface.is_cgroup()).map(|path| path.display().to_string())
 }
 
 impl From<&Status> for StatusReport {

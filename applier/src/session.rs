@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
-    desired::{Desired, DesiredError, Host, ProgramFacts, Waiting, Wanted, expand, namespaces},
+    desired::{Desired, DesiredError, Host, ProgramFacts, Waiting, Wanted, cgroups, expand, namespaces},
     execute::{Outcome, converge},
     facts::{self, FactsError},
     fuse::{FuseProblem, GLUE_VERSION, Linker},
@@ -267,8 +267,8 @@ impl Session {
     pub(crate) fn plan_with(&self, kernel: &LinuxKernel) -> Result<Plan, SessionError> {
         let desired = self.desired()?;
         let live = kernel.observe(&asked(&desired))?;
-        let plan = plan(&desired, &live)?;
-        self.fusible(&plan)?;
+        let mut plan = plan(&desired, &live)?;
+        self.fuse(&mut plan)?;
         Ok(plan)
     }
 
@@ -299,6 +299,11 @@ impl Session {
                 host.namespaces.insert(path.clone(), kernel::namespace(path.as_deref())?);
             }
         }
+        for path in cgroups(&self.wanted(&self.declared.chains), &self.facts) {
+            if let Some(id) = kernel::cgroup(&path)? {
+                host.cgroups.insert(path, id);
+            }
+        }
         Ok(host)
     }
 
@@ -317,15 +322,19 @@ impl Session {
         }
     }
 
-    /// Whatever a plan will load can be fused: found out before anything is touched.
-    fn fusible(&self, plan: &Plan) -> Result<(), SessionError> {
+    /// Whatever a plan will load can be fused: found out before anything is touched, and how, noted in the plan.
+    fn fuse(&self, plan: &mut Plan) -> Result<(), SessionError> {
         let mut problems: Vec<FuseProblem> = Vec::new();
-        for record in plan.hooks.iter().filter_map(|hook| hook.loads()) {
-            if let Err(found) = self.linker.fuse(record) {
+        for hook in &mut plan.hooks {
+            let Some(record) = hook.loads() else { continue };
+            match self.linker.fuse(record) {
+                Ok(chain) => hook.tell(chain.forms()),
                 // One chain on many interfaces has its problems once.
-                for problem in found {
-                    if !problems.contains(&problem) {
-                        problems.push(problem);
+                Err(found) => {
+                    for problem in found {
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
                     }
                 }
             }

@@ -17,16 +17,22 @@ mod support;
 mod apart;
 #[path = "live/chains.rs"]
 mod chains;
+#[path = "live/confirm.rs"]
+mod confirm;
 #[path = "live/demo.rs"]
 mod demo;
 #[path = "live/drift.rs"]
 mod drift;
 #[path = "live/escape.rs"]
 mod escape;
+#[path = "live/fused.rs"]
+mod fused;
 #[path = "live/kill.rs"]
 mod kill;
 #[path = "live/maps.rs"]
 mod maps;
+#[path = "live/midway.rs"]
+mod midway;
 #[path = "live/races.rs"]
 mod races;
 #[path = "live/refusals.rs"]

@@ -45,6 +45,8 @@ pub enum Why {
     TooLong,
     /// It jumps or runs out of its own function.
     Jumps,
+    /// It reads a register that it hasn't set.
+    Registers,
 }
 
 impl fmt::Display for Form {
@@ -68,6 +70,7 @@ impl fmt::Display for Why {
             Self::NoRoom => "the stack has no room for it",
             Self::TooLong => "it is too long for 16-bit jumps",
             Self::Jumps => "it jumps out of its function",
+            Self::Registers => "it reads registers that it hasn't set",
         })
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use bpfkit_objects::insn::{Insn, JA, class};
 
-use super::{Component, Why};
+use super::{Component, Why, registers};
 
 /// The bytes of the frame that hold the context.
 pub(super) const SLOT: i16 = 8;
@@ -54,7 +54,7 @@ pub(super) fn obstacle(component: &Component) -> Option<Why> {
     match lowest(component, 0, end) {
         None => Some(Why::StackUse),
         Some(depth) if depth + u32::from(SLOT.unsigned_abs()) > STACK => Some(Why::NoRoom),
-        Some(_) => None,
+        Some(_) => (!registers::are_set(component)).then_some(Why::Registers),
     }
 }
 
@@ -132,6 +132,7 @@ fn use_of(insn: Insn) -> Use {
     let by_register = insn.code & 0x08 != 0;
     match insn.class() {
         class::LDX if insn.src == R10 => Use::Memory(size(insn)),
+        // A load-acquire, of Linux 6.15, has its address here too.
         class::STX if insn.src == R10 => Use::Other,
         class::ST | class::STX if insn.dst == R10 => Use::Memory(size(insn)),
         class::ALU64 if insn.code == MOV64 && insn.src == R10 && insn.off == 0 && insn.dst != R10 => Use::Copy,

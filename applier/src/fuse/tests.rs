@@ -176,6 +176,7 @@ fn what_cannot_be_spliced_says_why() {
     };
     let copy = insn(MOV64, 2, 10, 0, 0);
     let lost = "called: its use of the stack can't be followed";
+    let unset = "called: it reads registers that it hasn't set";
     let store = |off: i16| insn(STORE64, 10, 1, off, 0);
     let cases = [
         (ends(vec![]), "spliced"),
@@ -200,6 +201,11 @@ fn what_cannot_be_spliced_says_why() {
         (ends(vec![insn(0x15, 1, 0, 2, 0)]), "called: it jumps out of its function"),
         (ends(vec![insn(0x15, 1, 0, -2, 0)]), "called: it jumps out of its function"),
         (vec![exit(), insn(MOV_IMM, 0, 0, 0, 2)], "called: it jumps out of its function"),
+        (vec![exit()], unset),
+        (vec![insn(0x15, 1, 0, 1, 0), insn(MOV_IMM, 0, 0, 0, 2), exit()], unset),
+        (ends(vec![insn(STORE64, 10, 6, -8, 0)]), unset),
+        (ends(vec![insn(CALL, 0, 0, 0, 5), insn(MOV64, 2, 1, 0, 0)]), unset),
+        (ends(vec![insn(CALL, 0, 0, 0, 5), insn(MOV64, 2, 0, 0, 0)]), "spliced"),
         (ends(vec![insn(MOV_IMM, 1, 0, 0, 0); 40_000]), "called: it is too long for 16-bit jumps"),
     ];
     for (at, (code, wanted)) in cases.into_iter().enumerate() {

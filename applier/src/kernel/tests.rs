@@ -207,6 +207,90 @@ fn a_chain_on_each_hook_is_attached_replaced_and_detached() {
     }
 }
 
+/// A cgroup of its own, gone with the value.
+pub(crate) struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let root = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();
+        let path = Path::new(root.split(' ').nth(1).unwrap()).join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn target(&self) -> Interface {
+        Interface::cgroup(cgroup(&self.0).unwrap().unwrap(), &self.0)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_chain_on_each_hook_of_a_cgroup_is_attached_replaced_and_detached() {
+    let mut wire = Wire::new("cgroups");
+    let scratch = Scratch::new(&wire.name);
+    wire.interface = scratch.target();
+    let mode = Mode::Native;
+    for hook in Hook::all().filter(|hook| hook.is_cgroup()) {
+        let target = wire.interface.clone();
+        let (old, new) = (wire.one(hook, mode, 1), wire.one(hook, mode, 1));
+        let revision = wire.seen(hook).revision;
+        let hold = wire.kernel.attach(&target, hook, By::Link(mode), &old, revision).unwrap();
+        let seen = wire.seen(hook);
+        let ours = seen.ours.unwrap();
+        assert_eq!((ours.hold, ours.attachment, ours.pin), (hold, Attachment::Attached, Pin::Pinned), "{hook}");
+        assert_eq!((seen.others.len(), ours.record.read().unwrap().hook), (0, hook));
+        if let Some(revision) = revision {
+            assert_ne!(seen.revision, Some(revision), "{hook}");
+            let error = wire.kernel.attach(&target, hook, By::Link(mode), &new, Some(revision)).unwrap_err();
+            assert!(error.is_contended(), "{hook}: {error:?}");
+        }
+        wire.kernel.replace(&target, hook, hold, &old, &new).unwrap();
+        assert_ne!(wire.seen(hook).ours.unwrap().program, ours.program, "{hook}");
+        assert!(wire.kernel.replace(&target, hook, hold, &old, &new).unwrap_err().is_contended(), "{hook}");
+        wire.kernel.detach(&target, hook, hold).unwrap();
+        assert!(wire.seen(hook).ours.is_none(), "{hook}");
+        assert!(!wire.kernel.directory.path().exists());
+    }
+}
+
+#[test]
+fn a_cgroup_that_goes_takes_its_chain_with_it_and_leaves_a_dead_link() {
+    let mut wire = Wire::new("vanish");
+    let scratch = Scratch::new(&wire.name);
+    wire.interface = scratch.target();
+    let hook = Hook::Cgroup(bpfkit_schemas::hook::CgroupHook::Connect4);
+    let program = wire.one(hook, Mode::Native, 1);
+    wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &program, None).unwrap();
+    let point = HookPoint::of(&wire.interface, hook);
+    drop(scratch);
+    // The kernel lets go of a cgroup's links a moment after its directory.
+    let is_gone = || {
+        let live = wire.kernel.observe(&[]).unwrap();
+        live.points[&point].presence == crate::live::Presence::Gone
+    };
+    for _ in 0..500 {
+        if is_gone() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let plan = crate::plan::remove(&wire.kernel.observe(&[]).unwrap());
+    assert!(plan.to_string().contains("unpin, its cgroup is gone"), "{plan}");
+    let outcome = crate::execute::execute(&plan, &Linker::nothing(), &mut wire.kernel);
+    assert!(outcome.stopped.is_none() && outcome.left.is_empty(), "{outcome:?}");
+    assert!(!wire.kernel.directory.path().exists());
+}
+
 #[test]
 fn a_removed_pin_hides_nothing_while_somebody_holds_the_link() {
     let mut wire = Wire::new("unpinned");
@@ -325,22 +409,75 @@ fn counters_survive_a_replace() {
     assert_eq!(ours.maps[&key].id, id);
 }
 
-#[test]
-fn the_kernel_follows_the_rule_for_every_verdict() {
-    let mut wire = Wire::new("rule");
-    let verdicts = [0, 1, 2, 3, 4, 9, 0xffff_ffff, u64::MAX, 0x1_0000_0002, 0x8000_0000];
-    let proceed = [vec![], vec![2], vec![-1], vec![-1, 0, 3], vec![1, 2, 9], vec![i32::MIN]];
-    for r0 in verdicts {
-        for on in &proceed {
-            let on: ProceedOn = on.iter().copied().collect();
-            let (first, last) =
-                (answers("first", ProgramType::Xdp, r0, None), answers("last", ProgramType::Xdp, 5, None));
-            let hops = [(&first, on.clone()), (&first, on.clone()), (&last, on.clone())];
-            let program = wire.load(Hook::Xdp, Mode::Native, &hops, &BTreeMap::new());
-            let wanted = verdict(&[(r0, &on), (r0, &on), (5, &on)]).unwrap();
-            let found = sys::prog_test_run(program.program(), &[0; 64]).unwrap().cast_signed();
-            assert_eq!(found, wanted, "r0 = {r0:#x}, proceed_on {on:?}");
+/// How a program that answers `r0` is written.
+#[derive(Clone, Copy, Debug)]
+enum Written {
+    /// As it comes, with one exit at its end.
+    Plainly,
+    /// With an exit in its middle, which is the one taken.
+    InTheMiddle,
+    /// So that it can't be spliced.
+    ToBeCalled,
+}
+
+fn written(name: &str, how: Written, r0: u64) -> Rc<Component> {
+    let low = u32::try_from(r0 & 0xffff_ffff).unwrap().cast_signed();
+    let high = u32::try_from(r0 >> 32).unwrap().cast_signed();
+    let answer = [insn(0x18, 0, 0, 0, low), insn(0, 0, 0, 0, high), insn(EXIT, 0, 0, 0, 0)];
+    // Asks the packet's length of the context, so that what gets another one is refused.
+    let asks = insn(0x61, 3, 1, 0, 0);
+    let code = match how {
+        Written::Plainly => [&[asks][..], &answer].concat(),
+        Written::InTheMiddle => {
+            let jump = insn(0x15, 3, 0, 3, 0);
+            [&[asks, jump][..], &answer, &[insn(0xb7, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)]].concat()
         }
+        Written::ToBeCalled => [&[asks, insn(0xbf, 2, 10, 0, 0)][..], &answer].concat(),
+    };
+    Rc::new(Component::of(name, ProgramType::Xdp, code))
+}
+
+#[test]
+fn the_kernel_follows_the_rule_for_every_verdict_however_a_program_is_carried() {
+    use Written::{InTheMiddle, Plainly, ToBeCalled};
+
+    let mut wire = Wire::new("rule");
+    let verdicts = [0, 2, 3, 9, 0xffff_ffff, u64::MAX, 0x1_0000_0002, 0x8000_0000];
+    let proceed = [vec![], vec![2], vec![-1], vec![-1, 0, 3], vec![2, 9], vec![i32::MIN]];
+    let ways = [
+        [Plainly, Plainly, Plainly],
+        [InTheMiddle, ToBeCalled, InTheMiddle],
+        [ToBeCalled, InTheMiddle, Plainly],
+        [InTheMiddle, Plainly, ToBeCalled],
+        [ToBeCalled, ToBeCalled, ToBeCalled],
+    ];
+    for how in ways {
+        for r0 in verdicts {
+            for on in &proceed {
+                let on: ProceedOn = on.iter().copied().collect();
+                let first = written("first", how[0], r0);
+                let second = written("second", how[1], 2);
+                let last = written("last", how[2], 0x5_0000_0005);
+                // The first one runs twice.
+                let hops = [&first, &second, &first, &last].map(|component| (component, on.clone()));
+                let program = wire.load(Hook::Xdp, Mode::Native, &hops, &BTreeMap::new());
+                let wanted = verdict(&[(r0, &on), (2, &on), (r0, &on), (0x5_0000_0005, &on)]).unwrap();
+                let found = sys::prog_test_run(program.program(), &[0; 64]).unwrap().cast_signed();
+                assert_eq!(found, wanted, "{how:?}, r0 = {r0:#x}, proceed_on {on:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_test_of_ways_to_carry_a_program_carries_it_so() {
+    let set: SetName = "forms".parse().unwrap();
+    let pass = Hook::Xdp.default_proceed_on();
+    for (how, wanted) in [(Written::Plainly, true), (Written::InTheMiddle, true), (Written::ToBeCalled, false)] {
+        let (first, last) = (written("first", how, 2), written("last", Written::Plainly, 2));
+        let hops = [(&first, pass.clone()), (&last, pass.clone())];
+        let chain = chain(&record(&set, Hook::Xdp, Mode::Native, &hops), &hops);
+        assert_eq!(chain.forms()[0] == crate::fuse::Form::Spliced, wanted, "{how:?}");
     }
 }
 

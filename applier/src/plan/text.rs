@@ -10,6 +10,7 @@ use super::{
     Purpose, Warning, describe,
     hooks::{label, long_label},
 };
+use crate::fuse::Form;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,7 +118,9 @@ impl Display for HookPlan {
             self.verb(),
             because.join(", ")
         )?;
-        let rows: Vec<_> = self.lines.iter().map(ChainLine::row).collect();
+        // That all are spliced is what is expected.
+        let is_mixed = self.lines.iter().any(|line| line.form.is_some_and(|form| form != Form::Spliced));
+        let rows: Vec<_> = self.lines.iter().map(|line| line.row(is_mixed)).collect();
         write_rows(f, &rows)?;
         if self.loads().is_some() && !self.others.is_empty() {
             let others: Vec<_> = self.others.iter().map(describe).collect();
@@ -172,6 +175,7 @@ impl Because {
             ),
             Self::AttachedTwice => "attached by both tcx and clsact: one goes".to_owned(),
             Self::NoLongerInManifest => "no longer in the manifest".to_owned(),
+            Self::CgroupGone => "its cgroup is gone".to_owned(),
             Self::InterfaceGone => "its interface is gone".to_owned(),
             Self::SetRemoved => "the set is removed".to_owned(),
         }
@@ -198,8 +202,10 @@ fn count(lines: &[ChainLine]) -> String {
 }
 
 impl ChainLine {
-    fn row(&self) -> (&'static str, String, String) {
-        let notes: Vec<_> = self.notes.iter().map(ToString::to_string).collect();
+    /// Mark, name and words; with how it is carried, where that `is_told`.
+    fn row(&self, is_told: bool) -> (&'static str, String, String) {
+        let form = self.form.filter(|_| is_told).map(|form| form.to_string());
+        let notes: Vec<_> = self.notes.iter().map(ToString::to_string).chain(form).collect();
         (self.mark.as_str(), self.program.to_string(), notes.join(", "))
     }
 }
