@@ -59,7 +59,11 @@ pub(crate) fn manifest(set: &str, chains: &[Chain<'_>]) -> String {
     let (mut programs, mut described) = (String::new(), String::new());
     let mut maps = Vec::new();
     for Chain { hook, more, hops } in chains {
-        let (entry, trail) = if *hook == "xdp" { ("hop", "trail") } else { ("tc_hop", "tc_trail") };
+        let (entry, trail) = match *hook {
+            "xdp" => ("hop", "trail"),
+            "cgroup/connect4" => ("connect_hop", "cgroup_trail"),
+            _ => ("tc_hop", "tc_trail"),
+        };
         if !maps.contains(&trail) {
             maps.push(trail);
         }
@@ -76,7 +80,8 @@ pub(crate) fn manifest(set: &str, chains: &[Chain<'_>]) -> String {
                 None => (*name).to_owned(),
             });
         }
-        let interfaces = if more.contains("interfaces:") { "" } else { "interfaces: [eth0], " };
+        let interfaces =
+            if more.contains("interfaces:") || more.contains("cgroup:") { "" } else { "interfaces: [eth0], " };
         let _ = writeln!(described, "  - {{hook: {hook}, {interfaces}{more} programs: [{}]}}", listed.join(", "));
     }
     let maps: Vec<_> = maps.iter().map(|name| format!("{{name: {name}}}")).collect();
