@@ -7,10 +7,10 @@ CARGO  ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench lint schema install
+.PHONY: help build demo test test-vm bench lint schema install
 
 help: ## Show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 build: ## Build bpfkit (release)
 	@tools/setup demo
@@ -25,6 +25,10 @@ demo: ## Take three C programs to a live, signed chain, in namespaces of its own
 test: ## Check everything, the fast things first (root)
 	@tools/setup test
 	+@tools/test
+
+test-vm: ## Hold what every hook must do on other kernels, in virtual machines (KERNELS="6.1 newest")
+	@tools/setup vm
+	+@tools/test-vm $(KERNELS)
 
 bench: ## Measure bpfkit beside what its users would run otherwise (root; ARGS=--write for docs/benchmarks.md)
 	@tools/setup test

@@ -54,6 +54,8 @@ pub enum Whose {
     Policy,
     /// The trust block inside a set that was named by reference.
     SetsOwn,
+    /// The host's policy of today, over a manifest that was applied earlier.
+    Host,
 }
 
 /// One rule that was broken.
@@ -331,6 +333,7 @@ impl Diagnose for Denial {
                 let one = match by {
                     Whose::Policy => one,
                     Whose::SetsOwn => one.note("the trust block inside the set demands it"),
+                    Whose::Host => one.note("this host's policy demands it, /etc/bpfkit/trust.yml"),
                 };
                 one.help(reason.next_move(&self.set))
             })

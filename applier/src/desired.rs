@@ -208,6 +208,11 @@ pub fn expand(wanted: &Wanted<'_>, host: &Host) -> Result<Desired, DesiredError>
     })
 }
 
+/// Whether an entry of `interfaces:` is a pattern, which may match nothing, and not a name.
+pub(crate) fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
 /// The maps of each program.
 type Keys = BTreeMap<ProgramName, BTreeSet<MapKey>>;
 
@@ -385,7 +390,7 @@ impl<'a> Expansion<'a> {
         namespace: &NamespaceFacts,
     ) -> Option<Vec<(u32, String)>> {
         let all = || namespace.interfaces.iter().map(|(index, name)| (*index, name.clone()));
-        if !pattern.contains(['*', '?', '[', '{']) {
+        if !is_pattern(pattern) {
             let found: Vec<_> = all().filter(|(_, name)| name == pattern).collect();
             if found.is_empty() {
                 self.problems.push(DesiredProblem::NoInterface {

@@ -1,61 +1,77 @@
 //! Joins the programs of a chain into one program.
 //!
-//! Pure. The fused program calls each component as a function with the context, looks
-//! at its verdict, and goes on or returns it:
+//! Pure. Each program's body is put into the one program, its exits turned into jumps to
+//! a few generated instructions that compare the verdict with the program's `proceed_on`
+//! and go on or end the chain. What can't be put there ([`Why`]) is called as a function:
 //!
 //! ```text
-//!         r6 = r1                     the context, kept
-//!         r1 = r6
-//!         call guard
-//!         if w0 == 2 goto +1          one line per verdict of proceed_on
-//!         exit
-//!         r1 = r6
-//!         call meter                  the last one's verdict stands
-//!         exit
-//! guard:  …
-//! meter:  …
+//!         *(u64 *)(r10 - 8) = r1      the context, kept
+//!         …                           guard, spliced
+//!         if w0 != 2 goto end         one line per verdict of proceed_on
+//!         r1 = *(u64 *)(r10 - 8)
+//!         call limit                  it makes tail calls
+//!         if w0 != 2 goto end
+//!         r1 = *(u64 *)(r10 - 8)
+//!         …                           meter, spliced; the last one's verdict stands
+//! end:    exit
+//! limit:  …
 //! ```
 //!
 //! Verdicts are compared as 32 bits (`BPF_JMP32`), as the kernel reads a program's
 //! answer: what a program leaves in the upper half of `r0` is nobody's business, and
 //! -1 is -1 however it was made. A program that is alone in its chain is the whole
-//! program, without a call. A program that is in its chain twice is carried once and
-//! called twice. What follows a program whose `proceed_on` is empty can't be reached
+//! program, as it came. A program that is in its chain twice is spliced twice, its other
+//! functions are carried once. What follows a program whose `proceed_on` is empty can't be reached
 //! and is left out, since the verifier refuses dead code.
 //!
-//! A component's own subprograms come along; calls are relative and stay right.
-//! *Global* functions are carried as static ones: the fused program has no type
-//! information, so the verifier checks them at each call with what is really passed,
-//! which allows more than checking them alone would, and costs verification time.
+//! A component's own functions come along, and what its object says of them: names, types,
+//! lines of C ([`FusedTypes`]). So callbacks and tail calls work as they do alone, and *global*
+//! functions are verified once, by themselves.
 //!
 //! The result depends on nothing but the arguments, so that two hosts, or one host
 //! twice, make the same program. What this form can't carry is refused here, when the
 //! plan is made, with all reasons at once ([`FuseProblem`]).
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`component`], [`linker`] | a trusted bundle → programs that can be fused |
+//! | [`form`], [`splice`], [`registers`] | which is spliced and which is called, and why |
+//! | [`join`], [`pack`] | the instructions; constants that share a map |
+//! | [`types`] | BTF, functions and lines |
 
 mod chain;
 mod component;
 mod entries;
+mod form;
+mod join;
 mod license;
 mod linker;
+mod pack;
 mod problem;
+mod registers;
+mod splice;
+mod types;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bpfkit_objects::insn::{CALL, EXIT, Insn, PSEUDO_CALL, class};
+use bpfkit_objects::insn::Insn;
 use bpfkit_schemas::{
     hook::{Hook, ProceedOn},
     names::ProgramName,
 };
 
 pub use chain::FusedChain;
+pub(crate) use chain::program_name;
 pub use component::{Component, ComponentMap, License, MapLoad, SourceLine};
 pub use entries::Entries;
+pub use form::{Form, Why};
 pub use linker::Linker;
 pub use problem::FuseProblem;
+pub use types::FusedTypes;
 
 /// The version of what [`fuse`] puts between programs. It is part of each chain's
 /// record, so that an upgrade of bpfkit that changes it replaces live chains.
-pub const GLUE_VERSION: u32 = 1;
+pub const GLUE_VERSION: u32 = 2;
 
 /// The maps that a chain may use: the kernel's 64 (`MAX_USED_MAPS`) less the record.
 pub const MAX_MAPS: usize = 63;
@@ -63,11 +79,6 @@ pub const MAX_MAPS: usize = 63;
 pub const MAX_INSTRUCTIONS: usize = 1_000_000;
 /// The functions that one program may have (`BPF_MAX_SUBPROGS`).
 pub const MAX_FUNCTIONS: usize = 256;
-
-/// `BPF_ALU64 | BPF_MOV | BPF_X`.
-const MOV64: u8 = 0xbf;
-/// `BPF_JMP32 | BPF_JEQ | BPF_K`.
-const JEQ32: u8 = 0x16;
 
 /// One program of a chain, and when the chain goes on after it.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +90,7 @@ pub struct Hop<'a> {
 }
 
 /// A whole chain as one program.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fused {
     /// The instructions. Loads of maps hold no descriptor yet.
     pub instructions: Vec<Insn>,
@@ -87,6 +98,14 @@ pub struct Fused {
     pub loads: Vec<FusedLoad>,
     /// Which instructions came from which program, ascending; what lies in no span is glue.
     pub spans: Vec<ComponentSpan>,
+    /// Its functions, ascending; the first is main.
+    pub functions: Vec<FusedFunction>,
+    /// What the glue does, by instruction, ascending.
+    pub glue: Vec<GlueLine>,
+    /// How each of the chain's programs is carried, in the chain's order.
+    pub forms: Vec<Form>,
+    /// Constants that share a map, by the flags that it is created with.
+    pub packed: BTreeMap<u32, Vec<u8>>,
     /// The license that is declared to the kernel.
     pub license: String,
     /// Whether the chain knows multi-buffer packets.
@@ -109,6 +128,26 @@ pub enum FusedMap {
     Set(crate::live::MapKey),
     /// Constants of one program (`.rodata`), made for each load.
     Constant(ProgramName, String),
+    /// Constants of several programs, in a map with these flags.
+    Packed(u32),
+}
+
+/// A function of a fused program.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FusedFunction {
+    /// Its first instruction.
+    pub start: usize,
+    /// Whose it is, and its number there; `None` for the chain's own.
+    pub of: Option<(ProgramName, usize)>,
+}
+
+/// What the glue does from an instruction on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GlueLine {
+    /// The instruction.
+    pub at: usize,
+    /// In words.
+    pub text: String,
 }
 
 /// Where a program's instructions lie in the fused one.
@@ -120,6 +159,8 @@ pub struct ComponentSpan {
     pub start: usize,
     /// One past its last.
     pub end: usize,
+    /// What the first one's index is in the program itself.
+    pub from: usize,
 }
 
 impl Fused {
@@ -131,7 +172,7 @@ impl Fused {
     /// The program that instruction `at` came from, and its index there.
     pub fn locate(&self, at: usize) -> Option<(&ProgramName, usize)> {
         let span = self.spans.iter().find(|span| (span.start..span.end).contains(&at))?;
-        Some((&span.program, at - span.start))
+        Some((&span.program, at - span.start + span.from))
     }
 }
 
@@ -140,12 +181,24 @@ pub fn fuse(hook: Hook, hops: &[Hop<'_>]) -> Result<Fused, Vec<FuseProblem>> {
     let mut problems = check(hook, hops);
     // What can be reached: everything up to the first program after which the chain never goes on.
     let reached = hops.iter().position(|hop| hop.proceed_on.is_empty()).map_or(hops.len(), |last| last + 1);
+    let left_out = hops.len().saturating_sub(reached);
     let hops = hops.get(..reached.min(hops.len())).unwrap_or_default();
-    if let Err(license) = license::of(hops) {
-        problems.push(license);
+    let license = license::of(hops).unwrap_or_else(|problem| {
+        problems.push(problem);
+        String::new()
+    });
+    if !problems.is_empty() {
+        return Err(problems);
     }
-    let fused = join(hops);
-    problems.extend(check_size(&fused, hops));
+    let components = distinct(hops);
+    let forms = form::forms(&components, hops.len() == 1);
+    let mut fused = join::join(hops, &components, &forms);
+    fused.license = license;
+    fused.frags = hops.first().is_some_and(|hop| hop.component.frags());
+    let form = |hop: &Hop<'_>| forms.get(hop.component.name()).copied();
+    fused.forms = hops.iter().filter_map(form).chain(std::iter::repeat_n(Form::LeftOut, left_out)).collect();
+    pack::pack(&mut fused, &components);
+    problems.extend(check_size(&fused));
     if problems.is_empty() { Ok(fused) } else { Err(problems) }
 }
 
@@ -160,7 +213,7 @@ fn check(hook: Hook, hops: &[Hop<'_>]) -> Vec<FuseProblem> {
             let program = component.name().clone();
             problems.push(FuseProblem::WrongType { program, kind: component.kind(), hook });
         }
-        problems.extend(component.check(hops.len() == 1));
+        problems.extend(component.check());
     }
     let frags = |wanted: bool| hops.iter().find(|hop| hop.component.frags() == wanted).map(|hop| hop.component.name());
     if let (Some(with), Some(without)) = (frags(true), frags(false)) {
@@ -169,7 +222,7 @@ fn check(hook: Hook, hops: &[Hop<'_>]) -> Vec<FuseProblem> {
     problems
 }
 
-fn check_size(fused: &Fused, hops: &[Hop<'_>]) -> Vec<FuseProblem> {
+fn check_size(fused: &Fused) -> Vec<FuseProblem> {
     let mut problems = Vec::new();
     let maps = fused.maps().len();
     if maps > MAX_MAPS {
@@ -179,7 +232,7 @@ fn check_size(fused: &Fused, hops: &[Hop<'_>]) -> Vec<FuseProblem> {
     if instructions > MAX_INSTRUCTIONS {
         problems.push(FuseProblem::TooLong { instructions });
     }
-    let functions = usize::from(hops.len() > 1) + distinct(hops).iter().map(|c| c.functions()).sum::<usize>();
+    let functions = fused.functions.len();
     if functions > MAX_FUNCTIONS {
         problems.push(FuseProblem::TooManyFunctions { functions });
     }
@@ -190,80 +243,6 @@ fn check_size(fused: &Fused, hops: &[Hop<'_>]) -> Vec<FuseProblem> {
 fn distinct<'a>(hops: &[Hop<'a>]) -> Vec<&'a Component> {
     let mut seen = BTreeSet::new();
     hops.iter().map(|hop| hop.component).filter(|component| seen.insert(component.name())).collect()
-}
-
-fn join(hops: &[Hop<'_>]) -> Fused {
-    let components = distinct(hops);
-    let main = if hops.len() > 1 { hops.iter().map(|hop| 3 + hop.proceed_on.iter().count()).sum() } else { 0 };
-    let mut fused = Fused {
-        instructions: Vec::new(),
-        loads: Vec::new(),
-        spans: Vec::new(),
-        license: license::of(hops).unwrap_or_default(),
-        frags: hops.first().is_some_and(|hop| hop.component.frags()),
-    };
-    if let (Some(last), 2..) = (hops.len().checked_sub(1), hops.len()) {
-        // Main: `r6 = r1`, three and its verdicts for each but the last, three for the last.
-        let glue = 1 + main - hops.last().map_or(0, |hop| hop.proceed_on.iter().count());
-        let mut start = glue;
-        let mut starts = Vec::new();
-        for component in &components {
-            starts.push((component.name(), start));
-            start += component.instructions().len();
-        }
-        fused.instructions.push(mov(6, 1));
-        for (at, hop) in hops.iter().enumerate() {
-            let target = starts.iter().find(|(name, _)| *name == hop.component.name()).map_or(0, |(_, start)| *start);
-            fused.instructions.push(mov(1, 6));
-            let next = fused.instructions.len() + 1;
-            fused.instructions.push(call(target.saturating_sub(next)));
-            if at < last {
-                fused.instructions.extend(go_on(hop.proceed_on));
-            }
-            fused.instructions.push(Insn { code: EXIT, ..Insn::default() });
-        }
-    }
-    for component in components {
-        let start = fused.instructions.len();
-        fused.instructions.extend_from_slice(component.instructions());
-        fused.loads.extend(component.loads().iter().map(|load| FusedLoad {
-            at: start + load.at,
-            map: match &load.map {
-                ComponentMap::Set(key) => FusedMap::Set(key.clone()),
-                ComponentMap::Constant(name) => FusedMap::Constant(component.name().clone(), name.clone()),
-            },
-        }));
-        let end = fused.instructions.len();
-        fused.spans.push(ComponentSpan { program: component.name().clone(), start, end });
-    }
-    fused
-}
-
-fn mov(dst: u8, src: u8) -> Insn {
-    Insn { code: MOV64, dst, src, ..Insn::default() }
-}
-
-/// Calls a function that lies `distance` instructions after the next one.
-fn call(distance: usize) -> Insn {
-    // Programs are far shorter than 2^31 instructions; `check_size` says so.
-    Insn { code: CALL, src: PSEUDO_CALL, imm: i32::try_from(distance).unwrap_or(i32::MAX), ..Insn::default() }
-}
-
-/// Jumps over the `exit` that follows if `w0` is one of the verdicts.
-fn go_on(proceed_on: &ProceedOn) -> Vec<Insn> {
-    let count = proceed_on.iter().count();
-    proceed_on
-        .iter()
-        .enumerate()
-        .map(|(at, verdict)| Insn {
-            code: JEQ32,
-            // Over the comparisons that are left, and the exit. More than 32,767 verdicts don't fit; `Component`s of
-            // a checked manifest have a handful, and the verifier refuses a jump that goes elsewhere.
-            off: i16::try_from(count - at).unwrap_or(i16::MAX),
-            imm: verdict,
-            ..Insn::default()
-        })
-        .collect()
 }
 
 /// What a chain answers if its programs answer `verdicts`: the rule in words that [`fuse`] puts into instructions.
@@ -281,8 +260,6 @@ pub fn verdict(hops: &[(u64, &ProceedOn)]) -> Option<i32> {
     }
     answer
 }
-
-const _: () = assert!(class::JMP32 == JEQ32 & 7 && class::ALU64 == MOV64 & 7);
 
 #[cfg(test)]
 mod tests;

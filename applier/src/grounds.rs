@@ -25,6 +25,8 @@ pub struct Grounds {
     pub programs: BTreeMap<ProgramName, Ground>,
     /// How the set's own trust block, which can only narrow, was satisfied as well.
     pub narrowed_by: Vec<Believed>,
+    /// How the host's own policy was, where a manifest that was applied earlier is applied again.
+    pub bounded_by: Vec<Believed>,
 }
 
 /// One reason to believe.
@@ -108,7 +110,8 @@ impl Grounds {
             Ground::BySet | Ground::ByItsPrograms => None,
         });
         let narrowed = self.narrowed_by.iter().map(|believed| format!("and, as the set itself demands, {believed}"));
-        set.into_iter().chain(programs).chain(narrowed).collect()
+        let bounded = self.bounded_by.iter().map(|believed| format!("and, as this host's policy demands, {believed}"));
+        set.into_iter().chain(programs).chain(narrowed).chain(bounded).collect()
     }
 
     /// The keys that vouch for `program`: its own signers, or else the set's.
@@ -130,7 +133,7 @@ impl Grounds {
         let grounds = std::iter::once(&self.set).chain(self.programs.values());
         let signed =
             grounds.filter_map(|ground| if let Ground::Signed(believed) = ground { Some(believed) } else { None });
-        signed.chain(&self.narrowed_by).filter_map(|believed| believed.until).min()
+        signed.chain(&self.narrowed_by).chain(&self.bounded_by).filter_map(|believed| believed.until).min()
     }
 }
 

@@ -14,19 +14,25 @@
 //! | [`clsact`] | filters of tc hooks |
 //! | [`cgroup`] | cgroups |
 //! | [`observe`] | the host → [`LiveState`] |
+//! | [`published`] | which generation is live: one name in bpffs |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
+//! | [`detach`] | a process that outlives whoever started it |
 //! | [`error`], [`lock`] | what went wrong, in words; one bpfkit at a time |
+//! | [`memlock`] | room for maps on kernels that count them as locked memory |
 
 mod bpffs;
 mod cgroup;
 mod clsact;
 mod data_map;
+pub mod detach;
 pub mod error;
 mod load;
 pub mod lock;
+mod memlock;
 mod netlink;
 mod netns;
 mod observe;
+mod published;
 mod steps;
 #[expect(unsafe_code, reason = "bpf(2) is called here and nowhere else")]
 mod sys;
@@ -36,6 +42,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bpfkit_schemas::{
@@ -60,6 +67,9 @@ use crate::fuse::Linker;
 /// Where bpffs is mounted.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
+/// Where generations are kept.
+pub const STATE_DIRECTORY: &str = "/var/lib/bpfkit";
+
 /// The running kernel's BTF, which programs are relocated against.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -70,11 +80,13 @@ pub struct Places {
     pub bpffs: PathBuf,
     /// The lock, and the verifier's logs.
     pub run: PathBuf,
+    /// What must outlive a reboot: generations lie in `<set>` below it.
+    pub state: PathBuf,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { bpffs: PathBuf::from(BPFFS), run: PathBuf::from(RUN_DIRECTORY) }
+        Self { bpffs: PathBuf::from(BPFFS), run: PathBuf::from(RUN_DIRECTORY), state: PathBuf::from(STATE_DIRECTORY) }
     }
 }
 
@@ -97,7 +109,14 @@ impl LinuxKernel {
 
     /// Takes the right to change this host, or says who has it. For `apply`, `rollback` and `remove`; readers need none.
     pub fn lock(&self) -> Result<HostLock, KernelError> {
-        HostLock::take(&self.places.run)
+        let lock = HostLock::take(&self.places.run)?;
+        memlock::lift();
+        Ok(lock)
+    }
+
+    /// Takes the right to change this host, and waits for it that long.
+    pub(crate) fn lock_within(&self, patience: Duration) -> Result<HostLock, KernelError> {
+        HostLock::take_within(&self.places.run, patience)
     }
 
     /// Removes the directories of the set in which nothing is pinned. For the end of a removal: an empty

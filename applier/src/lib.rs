@@ -11,6 +11,7 @@
 //! | [`execute`] | plan → outcome | but for what implements [`execute::Kernel`] |
 //! | [`status`] | live, and desired where that is known → what is there and in what it drifted | yes |
 //! | [`session`] | all of it in order: a trusted bundle → a plan and its outcome | no |
+//! | [`generations`] | what was applied, kept for the way back: rollback, confirm, restore | no |
 //! | [`model`] | a kernel made of plain values, for tests | yes |
 #![deny(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod desired;
 pub mod execute;
 mod facts;
 pub mod fuse;
+pub mod generations;
 mod grounds;
 pub mod kernel;
 pub mod live;

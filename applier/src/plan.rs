@@ -29,6 +29,7 @@ use bpfkit_schemas::{
 
 use crate::{
     desired::{Desired, Waiting},
+    fuse::Form,
     live::{
         By, Hold, HookPoint, Interface, Litter, LiveState, MapId, MapKey, MapShape, OtherProgram, ProgramId, Record,
         Revision,
@@ -253,6 +254,15 @@ impl HookPlan {
             HookStep::Pin { .. } | HookStep::Drop { .. } | HookStep::Detach { .. } => None,
         })
     }
+
+    /// Notes how each program of the chain that is loaded is carried, in the chain's order. A program that is alone
+    /// is the whole, and nothing is said about it.
+    pub fn tell(&mut self, forms: &[Form]) {
+        let lines = self.lines.iter_mut().filter(|line| line.mark != Mark::Removed);
+        for (line, form) in lines.zip(forms) {
+            line.form = Some(*form).filter(|form| *form != Form::Whole);
+        }
+    }
 }
 
 /// What a hook plan was made from, and is only good for.
@@ -359,6 +369,8 @@ pub struct ChainLine {
     pub mark: Mark,
     /// Why, or in what it differs.
     pub notes: Vec<Note>,
+    /// How it is carried in the chain's one program; `None` where none of several is loaded.
+    pub form: Option<Form>,
 }
 
 /// What happens to a program of a chain.

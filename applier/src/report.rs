@@ -4,11 +4,12 @@
 //! compared with one that is made anew: if they differ, the saved one is stale.
 
 use bpfkit_schemas::report::{
-    HookReport, HookStatusReport, LineReport, MapReport, MapStatusReport, PlanReport, ProgramReport, StatusReport,
-    VERSION,
+    GenerationReport, HookReport, HookStatusReport, LineReport, MapReport, MapStatusReport, PlanReport, ProgramReport,
+    StatusReport, VERSION,
 };
 
 use crate::{
+    generations::{Generation, State},
     live::{Hold, Interface, Record},
     plan::{Cleanup, HookPlan, MapBecause, MapPlan, MapSource, Mark, PinChange, Plan, Purpose, describe},
     record::RecordedSource,
@@ -39,6 +40,7 @@ impl From<&Plan> for PlanReport {
                 .collect(),
             warnings: plan.warnings.iter().map(ToString::to_string).collect(),
             unchanged: plan.unchanged,
+            generation: None,
         }
     }
 }
@@ -90,6 +92,7 @@ fn hook(plan: &HookPlan) -> HookReport {
                 }
                 .to_owned(),
                 notes: line.notes.iter().map(ToString::to_string).collect(),
+                form: line.form.map(|form| form.to_string()),
             })
             .collect(),
         loads: plan.loads().map_or_else(Vec::new, programs),
@@ -129,6 +132,31 @@ impl From<&Status> for StatusReport {
             maps: status.maps.iter().map(map_status).collect(),
             leftovers: status.leftovers.clone(),
             warnings: status.waiting.iter().map(ToString::to_string).collect(),
+            generations: Vec::new(),
+        }
+    }
+}
+
+impl Generation {
+    /// The JSON form, where `live` is the number of the generation that is.
+    pub fn report(&self, live: Option<u64>) -> GenerationReport {
+        let (seconds_left, back_to) = match &self.state {
+            State::Pending { until, back_to } => {
+                let left = until.left().ok().flatten().map_or(0, |left| left.as_secs());
+                (Some(left), *back_to)
+            }
+            State::Confirmed | State::PutBack => (None, None),
+        };
+        GenerationReport {
+            number: self.number,
+            live: live == Some(self.number),
+            state: self.state_word().to_owned(),
+            seconds_left,
+            back_to,
+            made: Some(self.made.to_string()),
+            of: self.of,
+            applied: Some(self.content.version.to_string()),
+            reference: Some(self.reference.clone()),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
+use bpfkit_bundler::Parts;
 use bpfkit_schemas::{
     Diagnostic, Source,
     bundle::ProgramOrigin,
@@ -14,21 +15,47 @@ use bpfkit_schemas::{
     manifest::Manifest,
     names::{Digest, ProgramName, SetName},
     template::HostFacts,
+    trust::TrustBlock,
 };
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
-    desired::{Desired, DesiredError, Host, ProgramFacts, Wanted, cgroups, expand, namespaces},
+    desired::{Desired, DesiredError, Host, ProgramFacts, Waiting, Wanted, cgroups, expand, namespaces},
     execute::{Outcome, converge},
     facts::{self, FactsError},
     fuse::{FuseProblem, GLUE_VERSION, Linker},
-    kernel::{self, KernelError, LinuxKernel, Places},
+    generations::{Content, KeptWord, OwnWord},
+    kernel::{self, HostLock, KernelError, LinuxKernel, Places},
     live::{Interface, LiveState},
     plan::{Plan, PlanError, plan, remove},
     record::RecordedSource,
     trust::VerifiedBundle,
 };
+
+mod absent;
+
+/// By whose word a set is applied; what it takes to ask the same again later.
+#[derive(Clone, Debug)]
+pub enum Authority {
+    /// The operator's own manifest, with its trust block.
+    Manifest {
+        /// Whom it believes, keys inlined.
+        trust: TrustBlock,
+    },
+    /// A reference; the host's policy decides, now and later.
+    Reference,
+}
+
+/// What becomes of a chain whose interface is named and isn't there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Missing {
+    /// The whole set is refused: a chain that is silently left out would be a filter that doesn't filter.
+    Refuse,
+    /// The chain waits, as one with a pattern does, and the others are applied: early in a boot, an
+    /// interface that comes later must not leave those that are there without their chains.
+    Wait,
+}
 
 /// What is declared about a bundle's programs, and by whom.
 #[derive(Clone, Debug)]
@@ -125,6 +152,9 @@ pub struct Session {
     origin: RecordedSource,
     grounds: Vec<String>,
     places: Places,
+    missing: Missing,
+    content: Content,
+    parts: Parts,
 }
 
 impl Session {
@@ -132,6 +162,7 @@ impl Session {
     pub fn new(
         bundle: VerifiedBundle,
         declared: Declared,
+        authority: Authority,
         facts: HostFacts,
         places: Places,
     ) -> Result<Self, SessionError> {
@@ -146,8 +177,13 @@ impl Session {
             version: Some(bundle.config().version.clone()),
             signers: grounds.clone(),
         };
+        let content = content(&bundle, &declared, authority);
+        let parts = bundle.parts().clone();
         Ok(Self {
             set,
+            missing: Missing::Refuse,
+            content,
+            parts,
             linker: Linker::new(bundle, globals, btf),
             declared,
             programs,
@@ -159,9 +195,42 @@ impl Session {
         })
     }
 
+    /// Says what becomes of chains whose interfaces are named and aren't there; they are refused otherwise.
+    #[must_use]
+    pub fn when_missing(self, missing: Missing) -> Self {
+        Self { missing, ..self }
+    }
+
+    /// Records another reference than the place where the bundle was read now: the one by which it first came.
+    #[must_use]
+    pub(crate) fn coming_from(mut self, reference: String) -> Self {
+        self.origin.reference = reference;
+        self
+    }
+
     /// The set.
     pub fn set(&self) -> &SetName {
         &self.set
+    }
+
+    /// Where this host keeps things.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// What is applied, as a generation keeps it.
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// The parts of the bundle, as they were verified.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Where the bundle came from, and why it is believed.
+    pub(crate) fn origin(&self) -> &RecordedSource {
+        &self.origin
     }
 
     /// What apply would do. Looks at the host and changes nothing.
@@ -169,12 +238,19 @@ impl Session {
         self.plan_with(&self.kernel())
     }
 
-    /// Makes the host match, and says what was done. Takes the host's lock; where there is nothing to do,
-    /// nothing in the kernel is made or changed.
-    pub fn apply(&self) -> Result<(Plan, Outcome<KernelError>), SessionError> {
-        let mut kernel = self.kernel();
-        let _lock = kernel.lock()?;
-        converge(&self.linker, &mut kernel, |kernel| self.plan_with(kernel))
+    /// Makes the host match, and says what was done; where there is nothing to do, nothing in the kernel is made or
+    /// changed. `before` sees each plan before it is carried out.
+    pub(crate) fn converge(
+        &self,
+        kernel: &mut LinuxKernel,
+        _held: &HostLock,
+        mut before: impl FnMut(&LinuxKernel, &Plan) -> Result<(), KernelError>,
+    ) -> Result<(Plan, Outcome<KernelError>), SessionError> {
+        converge(&self.linker, kernel, |kernel| {
+            let plan = self.plan_with(kernel)?;
+            before(kernel, &plan)?;
+            Ok(plan)
+        })
     }
 
     /// What this host should run, and what it does run.
@@ -184,58 +260,81 @@ impl Session {
         Ok((desired, live))
     }
 
-    fn kernel(&self) -> LinuxKernel {
+    pub(crate) fn kernel(&self) -> LinuxKernel {
         LinuxKernel::new(self.places.clone(), self.set().clone())
     }
 
-    fn plan_with(&self, kernel: &LinuxKernel) -> Result<Plan, SessionError> {
+    pub(crate) fn plan_with(&self, kernel: &LinuxKernel) -> Result<Plan, SessionError> {
         let desired = self.desired()?;
         let live = kernel.observe(&asked(&desired))?;
-        let plan = plan(&desired, &live)?;
-        self.fusible(&plan)?;
+        let mut plan = plan(&desired, &live)?;
+        self.fuse(&mut plan)?;
         Ok(plan)
     }
 
     fn desired(&self) -> Result<Desired, SessionError> {
-        let wanted = Wanted {
+        let host = self.host()?;
+        if self.missing == Missing::Refuse {
+            return Ok(expand(&self.wanted(&self.declared.chains), &host)?);
+        }
+        let (chains, absent) = absent::apart(&self.declared.chains, &self.declared.vars, &host);
+        let mut desired = expand(&self.wanted(&chains), &host)?;
+        desired.waiting.extend(absent);
+        Ok(desired)
+    }
+
+    /// The chains whose interfaces are named and aren't there.
+    pub(crate) fn absent(&self) -> Result<Vec<Waiting>, SessionError> {
+        Ok(absent::apart(&self.declared.chains, &self.declared.vars, &self.host()?).1)
+    }
+
+    fn host(&self) -> Result<Host, SessionError> {
+        let mut host = Host { facts: self.facts.clone(), processors: processors(), ..Host::default() };
+        if self.declared.chains.iter().any(|chain| chain.hook.is_tc()) {
+            host.attach = kernel::attach()?;
+        }
+        for path in namespaces(&self.wanted(&self.declared.chains), &self.facts) {
+            // A path that leads to no namespace is left out: the expansion says so, with the chain's place.
+            if path.as_ref().is_none_or(|path| path.exists()) {
+                host.namespaces.insert(path.clone(), kernel::namespace(path.as_deref())?);
+            }
+        }
+        for path in cgroups(&self.wanted(&self.declared.chains), &self.facts) {
+            if let Some(id) = kernel::cgroup(&path)? {
+                host.cgroups.insert(path, id);
+            }
+        }
+        Ok(host)
+    }
+
+    fn wanted<'a>(&'a self, chains: &'a [Chain]) -> Wanted<'a> {
+        Wanted {
             set: self.set(),
             source: self.declared.source.as_ref(),
             vars: &self.declared.vars,
-            chains: &self.declared.chains,
+            chains,
             maps: &self.declared.maps,
             programs: &self.programs,
             origin: &self.origin,
             kernel_btf: self.kernel_btf,
             glue: GLUE_VERSION,
             grounds: &self.grounds,
-        };
-        let mut host = Host { facts: self.facts.clone(), processors: processors(), ..Host::default() };
-        if self.declared.chains.iter().any(|chain| chain.hook.is_tc()) {
-            host.attach = kernel::attach()?;
         }
-        for path in namespaces(&wanted, &self.facts) {
-            // A path that leads to no namespace is left out: the expansion says so, with the chain's place.
-            if path.as_ref().is_none_or(|path| path.exists()) {
-                host.namespaces.insert(path.clone(), kernel::namespace(path.as_deref())?);
-            }
-        }
-        for path in cgroups(&wanted, &self.facts) {
-            if let Some(id) = kernel::cgroup(&path)? {
-                host.cgroups.insert(path, id);
-            }
-        }
-        Ok(expand(&wanted, &host)?)
     }
 
-    /// Whatever a plan will load can be fused: found out before anything is touched.
-    fn fusible(&self, plan: &Plan) -> Result<(), SessionError> {
+    /// Whatever a plan will load can be fused: found out before anything is touched, and how, noted in the plan.
+    fn fuse(&self, plan: &mut Plan) -> Result<(), SessionError> {
         let mut problems: Vec<FuseProblem> = Vec::new();
-        for record in plan.hooks.iter().filter_map(|hook| hook.loads()) {
-            if let Err(found) = self.linker.fuse(record) {
+        for hook in &mut plan.hooks {
+            let Some(record) = hook.loads() else { continue };
+            match self.linker.fuse(record) {
+                Ok(chain) => hook.tell(chain.forms()),
                 // One chain on many interfaces has its problems once.
-                for problem in found {
-                    if !problems.contains(&problem) {
-                        problems.push(problem);
+                Err(found) => {
+                    for problem in found {
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
                     }
                 }
             }
@@ -253,13 +352,39 @@ pub fn observe(set: &SetName, places: Places) -> Result<LiveState, KernelError> 
     LinuxKernel::new(places, set.clone()).observe(&[])
 }
 
-/// Takes a set off this host. Takes the host's lock.
-pub fn take_off(set: &SetName, places: Places) -> Result<(Plan, Outcome<KernelError>), KernelError> {
-    let mut kernel = LinuxKernel::new(places, set.clone());
-    let _lock = kernel.lock()?;
-    let taken = converge(&Linker::nothing(), &mut kernel, |kernel| Ok(remove(&kernel.observe(&[])?)));
-    kernel.tidy();
-    taken
+/// Takes a set off this host. `before` sees each plan before it is carried out.
+pub(crate) fn take_off(
+    kernel: &mut LinuxKernel,
+    _held: &HostLock,
+    mut before: impl FnMut(&LinuxKernel, &Plan) -> Result<(), KernelError>,
+) -> Result<(Plan, Outcome<KernelError>), KernelError> {
+    converge(&Linker::nothing(), kernel, |kernel| {
+        let plan = remove(&kernel.observe(&[])?);
+        before(kernel, &plan)?;
+        Ok(plan)
+    })
+}
+
+/// What a generation keeps of a set that is applied.
+fn content(bundle: &VerifiedBundle, declared: &Declared, authority: Authority) -> Content {
+    let config = bundle.config();
+    let word = match authority {
+        Authority::Reference => KeptWord::Reference,
+        Authority::Manifest { trust } => KeptWord::Manifest(Box::new(OwnWord {
+            vars: declared.vars.clone(),
+            chains: declared.chains.clone(),
+            maps: declared.maps.clone(),
+            globals: declared.globals.clone(),
+            trust,
+        })),
+    };
+    Content {
+        bundle: bundle.pinned().digest,
+        repository: config.repository.clone(),
+        version: config.version.clone(),
+        platform: bundle.platform(),
+        word,
+    }
 }
 
 /// One more than the highest processor of `/sys/devices/system/cpu/possible`; 1 where that can't be read.

@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
 };
 
-use bpfkit_bundler::{FetchedBundle, RawSignature, signature};
+use bpfkit_bundler::{FetchedBundle, Parts, RawSignature, signature};
 use bpfkit_schemas::{
     bundle::{ANNOTATION_REPOSITORY, ANNOTATION_ROLE, ANNOTATION_VERSION, BundledProgram, ProgramOrigin, SetConfig},
     names::{Digest, Platform, ProgramName, RepositoryName, SetName, Tag},
@@ -104,6 +104,11 @@ impl VerifiedBundle {
         &self.fetched.manifest
     }
 
+    /// All of it as it came, to be kept: the bytes that were verified, and no others.
+    pub fn parts(&self) -> &Parts {
+        &self.fetched.parts
+    }
+
     /// Why it is believed.
     pub fn grounds(&self) -> &Grounds {
         &self.grounds
@@ -161,6 +166,24 @@ pub fn decide(
     asked: &Asked,
     now: Timestamp,
 ) -> Result<VerifiedBundle, Denial> {
+    decide_within(policy, None, fetched, asked, now)
+}
+
+/// Decides as [`decide`] does, and holds `fetched` to `bound` as well, wherever that has a scope for it.
+///
+/// For a word that was given earlier and is carried out again: `policy` is what held then, `bound` what
+/// the host says today. A bound can't let anything in, and nothing waives it.
+///
+/// # Errors
+///
+/// A [`Denial`] with every reason.
+pub fn decide_within(
+    policy: &Policy,
+    bound: Option<&Policy>,
+    fetched: FetchedBundle,
+    asked: &Asked,
+    now: Timestamp,
+) -> Result<VerifiedBundle, Denial> {
     let today = TimeZone::UTC.to_datetime(now).date();
     let mut findings = identity(&fetched.config, asked);
     let grounds = policy_grounds(policy, &fetched, asked, today, &mut findings);
@@ -168,9 +191,11 @@ pub fn decide(
         Word::Manifest => Vec::new(),
         Word::Reference => narrowing(&fetched, asked, today, &mut findings),
     };
+    let bounded_by =
+        bound.map_or_else(Vec::new, |bound| narrowed(bound, Whose::Host, &fetched, asked, today, &mut findings));
     match grounds {
         Some((set, programs)) if findings.is_empty() => {
-            let grounds = Grounds { name: asked.set.clone(), set, programs, narrowed_by };
+            let grounds = Grounds { name: asked.set.clone(), set, programs, narrowed_by, bounded_by };
             Ok(VerifiedBundle { fetched, grounds })
         }
         _ => Err(Denial::new(fetched.pinned, asked.set.clone(), findings)),
@@ -290,6 +315,18 @@ fn narrowing(fetched: &FetchedBundle, asked: &Asked, today: Date, findings: &mut
             return Vec::new();
         }
     };
+    narrowed(&own, Whose::SetsOwn, fetched, asked, today, findings)
+}
+
+/// The demands of `own` on the set and on each image in it: where it has a scope, that scope must be satisfied too.
+fn narrowed(
+    own: &Policy,
+    by: Whose,
+    fetched: &FetchedBundle,
+    asked: &Asked,
+    today: Date,
+    findings: &mut Vec<Finding>,
+) -> Vec<Believed> {
     let mut cases = vec![(About::Set, set_case(fetched, asked))];
     for program in &fetched.config.programs {
         // An image that doesn't travel along was reported under the deciding policy.
@@ -302,13 +339,13 @@ fn narrowing(fetched: &FetchedBundle, asked: &Asked, today: Date, findings: &mut
         if own.scope(case.repository).is_none() {
             continue;
         }
-        match weigh_on(&own, &case, today) {
+        match weigh_on(own, &case, today) {
             Ok(believed) => narrowed_by.push(believed),
             Err(reasons) => {
                 for reason in reasons {
                     // What the deciding policy says already needn't be heard twice.
                     if !findings.iter().any(|known| known.about == about && known.reason == reason) {
-                        findings.push(Finding { reason, about: about.clone(), by: Whose::SetsOwn });
+                        findings.push(Finding { reason, about: about.clone(), by });
                     }
                 }
             }

@@ -46,6 +46,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The whole of the file `oci-layout`.
 const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
+/// What the name of a file begins with until it is whole.
+const HALF_WRITTEN: &str = ".new-";
+
 /// A directory in OCI layout.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Layout {
@@ -148,6 +151,35 @@ impl Layout {
         let descriptor = Descriptor::of(MANIFEST_TYPE, &manifest).artifact(SIGNATURE_TYPE);
         self.add_untagged(std::slice::from_ref(&descriptor))?;
         Ok(descriptor.digest)
+    }
+
+    /// Forgets and removes whatever is not among `wanted`: entries of the list first, blobs after it.
+    ///
+    /// Half-written files of a run that was cut off go as well. What can't be removed is an error, and the
+    /// next call tries it again.
+    pub fn keep_only(&self, wanted: &BTreeSet<Digest>) -> Result<(), LayoutError> {
+        self.change(|index| {
+            index.manifests.retain(|entry| wanted.contains(&entry.digest));
+            Ok(())
+        })?;
+        let _lock = self.lock()?;
+        let names: BTreeSet<String> = wanted.iter().map(Digest::hex).collect();
+        let blobs = self.blobs();
+        for dir in [&blobs, &self.dir] {
+            let listing = |source| LayoutError::io("list", dir, source);
+            for entry in fs::read_dir(dir).map_err(listing)? {
+                let entry = entry.map_err(listing)?;
+                let name = entry.file_name();
+                let stays = name.to_str().is_some_and(|name| {
+                    if dir == &blobs { names.contains(name) } else { !name.starts_with(HALF_WRITTEN) }
+                });
+                if !stays {
+                    let path = entry.path();
+                    fs::remove_file(&path).map_err(|source| LayoutError::io("remove", &path, source))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The directory.
@@ -327,7 +359,7 @@ impl Layout {
         let failed = |source| LayoutError::io("write", path, source);
         let parent = path.parent().unwrap_or(&self.dir);
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".new-").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+        builder.prefix(HALF_WRITTEN).permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
         let mut file = builder.tempfile_in(parent).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;

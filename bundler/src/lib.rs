@@ -7,6 +7,7 @@
 //! | [`mod@pull`] | a reference → bytes that match their digests | a layout or a registry |
 //! | [`image`] | somebody's program image → an object, and what proves whose it is | a layout or a registry |
 //! | [`mod@push`] | a bundle in a layout → a registry or another layout | both |
+//! | [`Parts`] | a fetched bundle → the same bundle in a layout, nothing asked again | files of one layout |
 //! | [`listing`] | a reference → the digests of everything that belongs to its version | a layout or a registry |
 //! | [`network`] | HTTP to registries: one transport, bounded everywhere; the async runtime lives here alone | network |
 //! | [`credentials`] | docker's and podman's files → a registry's user and password | files, helpers |
@@ -29,6 +30,7 @@ pub mod limits;
 pub mod listing;
 pub mod network;
 pub mod oci;
+mod parts;
 pub mod pull;
 pub mod push;
 mod referrers;
@@ -45,6 +47,7 @@ pub use layout::{Layout, LayoutError};
 pub use limits::Limits;
 pub use listing::{ClaimError, Listed, Listing, list};
 pub use network::{Network, Timeouts};
+pub use parts::Parts;
 pub use pull::{CarriedImage, FetchedBundle, PullError, pin, pull};
 pub use push::{PushError, PushEvent, add_signature, copy, push};
 pub use referrers::RawSignature;

@@ -57,6 +57,16 @@ pub struct Network {
     runtime: OnceLock<Runtime>,
     plain: OnceLock<Client>,
     secure: OnceLock<Client>,
+    pub(crate) reach: Reach,
+}
+
+/// Whether there is a way to registries at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// There may be.
+    Registries,
+    /// Nothing is tried.
+    Nowhere,
 }
 
 impl Network {
@@ -74,7 +84,13 @@ impl Network {
             runtime: OnceLock::new(),
             plain: OnceLock::new(),
             secure: OnceLock::new(),
+            reach: Reach::Registries,
         }
+    }
+
+    /// No network: layouts can be read, and whoever asks for a registry is refused before a socket is made.
+    pub fn offline() -> Self {
+        Self { reach: Reach::Nowhere, ..Self::new(Credentials::none()) }
     }
 
     /// Runs `work` to its end on this thread.

@@ -24,6 +24,7 @@ use crate::{
     limits::Limits,
     network::Network,
     oci::{Descriptor, Document},
+    parts::Parts,
     referrers::{self, Failed, RawSignature},
     store::{Store, Want},
 };
@@ -52,6 +53,8 @@ pub struct FetchedBundle {
     pub images: Vec<CarriedImage>,
     /// Referrers that are no readable signatures.
     pub ignored_referrers: usize,
+    /// All of it as it came, to be kept.
+    pub parts: Parts,
 }
 
 /// The image that one program of a bundle came from, found again beside the bundle and matched with the program's object.
@@ -112,7 +115,7 @@ impl From<FormatError> for Failed {
 }
 
 fn fetch(network: &Network, pinned: &Pinned, platform: Platform, limits: &Limits) -> Result<FetchedBundle, Failed> {
-    let store = Store::open(network, &pinned.place, limits)?;
+    let store = Store::open(network, &pinned.place, limits)?.keeping();
 
     let mut came = store.fetch_all(&[Want::Manifest(pinned.digest), Want::Referrers(pinned.digest)])?.into_iter();
     let root = came.next().unwrap_or_default();
@@ -163,6 +166,11 @@ fn fetch(network: &Network, pinned: &Pinned, platform: Platform, limits: &Limits
             });
         }
     }
+    let signatures = found.signatures.iter().chain(images.iter().flat_map(|image| &image.signatures));
+    let listed: Vec<_> = std::iter::once(pinned.digest)
+        .chain(images.iter().map(|image| image.digest))
+        .chain(signatures.map(|signature| signature.manifest))
+        .collect();
     Ok(FetchedBundle {
         pinned: pinned.clone(),
         signed: signed(pinned.digest, digest),
@@ -173,6 +181,7 @@ fn fetch(network: &Network, pinned: &Pinned, platform: Platform, limits: &Limits
         signatures: found.signatures,
         images,
         ignored_referrers,
+        parts: Parts::new(store.kept(), listed),
     })
 }
 

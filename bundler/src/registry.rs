@@ -14,7 +14,7 @@ use crate::{
     hash::sha256,
     json,
     limits::{MANIFEST_BYTES, REFERRERS},
-    network::{Answer, Call, End, Network, is_loopback},
+    network::{Answer, Call, End, Network, Reach, is_loopback},
     oci::{INDEX_TYPE, Index},
     transfer::{Shown, TransferError},
 };
@@ -46,6 +46,9 @@ pub(crate) struct Registry<'n> {
 impl<'n> Registry<'n> {
     /// Names a repository; nothing is sent.
     pub(crate) fn new(network: &'n Network, name: &RepositoryName, access: Access) -> Result<Self, TransferError> {
+        if network.reach == Reach::Nowhere {
+            return Err(TransferError::Offline { place: Place::Registry(name.clone()) });
+        }
         let (host, path) = name.as_str().split_once('/').unwrap_or((name.as_str(), ""));
         let bare = host
             .rsplit_once(':')

@@ -5,7 +5,7 @@
 //! place, so that no way of reading is outside the limits.
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
 };
 
@@ -41,12 +41,25 @@ pub(crate) enum Want {
     Referrers(Digest),
 }
 
+impl Want {
+    /// The digest that the bytes must have; none for a list, which has no name.
+    fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Manifest(digest) | Self::SmallManifest(digest, _) => Some(*digest),
+            Self::Blob(descriptor) => Some(descriptor.digest),
+            Self::Referrers(_) => None,
+        }
+    }
+}
+
 /// An open place, for one operation: what it may read in all is bounded.
 pub(crate) struct Store<'n> {
     source: Source<'n>,
     budget: Budget,
     /// A layout's referrers, once somebody has asked for them.
     referrers: OnceCell<BTreeMap<Digest, Vec<Descriptor>>>,
+    /// What was read, where somebody wants to keep it.
+    kept: Option<RefCell<BTreeMap<Digest, Vec<u8>>>>,
 }
 
 enum Source<'n> {
@@ -72,7 +85,17 @@ impl<'n> Store<'n> {
         };
         let bytes = limits.total_bytes;
         let budget = Budget { bytes: Cell::new(bytes), parts: Cell::new(PARTS), most_bytes: bytes };
-        Ok(Self { source, budget, referrers: OnceCell::new() })
+        Ok(Self { source, budget, referrers: OnceCell::new(), kept: None })
+    }
+
+    /// Keeps what is read from now on, for [`Store::kept`].
+    pub(crate) fn keeping(self) -> Self {
+        Self { kept: Some(RefCell::default()), ..self }
+    }
+
+    /// Hands out what was read by digest since [`Store::keeping`].
+    pub(crate) fn kept(self) -> BTreeMap<Digest, Vec<u8>> {
+        self.kept.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// The manifest or index that `tag` means now.
@@ -117,6 +140,14 @@ impl<'n> Store<'n> {
         // That the place serves too much isn't the fault of the part that was one too many.
         if got.iter().any(|one| matches!(one, Err(TransferError::TotalTooLarge { .. }))) {
             return Err(self.spent());
+        }
+        if let Some(kept) = &self.kept {
+            let mut kept = kept.borrow_mut();
+            for (want, bytes) in wants.iter().zip(&got) {
+                if let (Some(digest), Ok(bytes)) = (want.digest(), bytes) {
+                    kept.insert(digest, bytes.clone());
+                }
+            }
         }
         Ok(got)
     }

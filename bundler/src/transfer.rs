@@ -22,6 +22,12 @@ pub enum TransferError {
         /// A tag, a digest, a kind of thing.
         what: String,
     },
+    /// The network was ruled out, and this is behind it.
+    #[error("`{place}` is a registry, and this run may not use the network")]
+    Offline {
+        /// The place.
+        place: Place,
+    },
     /// No connection, no name, no TLS.
     #[error("cannot reach `{host}`")]
     Unreachable {
@@ -188,6 +194,7 @@ impl Diagnose for TransferError {
             Self::NotFound { .. } => {
                 error(Code::BUNDLE_NOT_FOUND).help("check the reference; `bpfkit inspect` shows what a place holds")
             }
+            Self::Offline { .. } => error(Code::OFFLINE).help("leave `--offline` out, or name a layout: `oci:DIR:tag`"),
             Self::Unreachable { causes, .. } => with(error(Code::UNREACHABLE), causes)
                 .help("check the host's name and port, and that HTTPS_PROXY and NO_PROXY are right"),
             Self::TimedOut { .. } => {

@@ -1,6 +1,6 @@
 //! What was typed.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use bpfkit_schemas::trust::Role;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -90,11 +90,18 @@ pub(crate) enum Verb {
     /// Show what apply would do (root)
     Plan(Plan),
     /// Make this host match the manifest, or a set by reference (root)
-    Apply(ReferenceArg),
+    Apply(Apply),
+    /// Keep what was applied with `--confirm` (root)
+    Confirm(Confirm),
+    /// Go back to what was applied before (root)
+    Rollback(Rollback),
     /// Show what is live, and whether it drifted (root)
     Status(SetArg),
     /// Take a set off this host (root)
     Remove(Remove),
+    /// Have every set restored when this host boots (root)
+    #[command(subcommand)]
+    Systemd(Systemd),
     /// Make and manage keys
     #[command(subcommand)]
     Trust(Trust),
@@ -106,6 +113,9 @@ pub(crate) enum Verb {
     Completions(Completions),
     /// Write the manual pages
     Man(Man),
+    /// Wait for a confirmation, else put the generation before back: what `apply --confirm` starts
+    #[command(hide = true)]
+    PutBack(PutBack),
 }
 
 /// `init`.
@@ -252,11 +262,92 @@ pub(crate) struct Plan {
     pub(crate) exit_code: bool,
 }
 
+/// `apply`.
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    /// A set by reference; with `--last`, its name [default: the manifest's; with `--last`, every set that is kept]
+    pub(crate) what: Option<String>,
+    /// Put what was live before back, unless `bpfkit confirm` comes within this time (90s, 5m, 1h)
+    #[arg(long, value_name = "TIME", value_parser = patience, conflicts_with = "last")]
+    pub(crate) confirm: Option<Duration>,
+    /// Apply once more what was applied and confirmed last, from what this host keeps; the manifest isn't read
+    #[arg(long)]
+    pub(crate) last: bool,
+    /// Don't so much as try to reach a network
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// `confirm`.
+#[derive(Args, Debug)]
+pub(crate) struct Confirm {
+    /// The set's name [default: the manifest's, or the one that waits where there is no manifest]
+    pub(crate) name: Option<String>,
+}
+
+/// `rollback`.
+#[derive(Args, Debug)]
+pub(crate) struct Rollback {
+    /// The set's name, the generation's number, or both; a number alone is a generation [default: the
+    /// manifest's set, and the generation before the live one]
+    #[arg(value_names = ["SET", "GENERATION"], num_args = 0..=2)]
+    pub(crate) what: Vec<String>,
+}
+
+/// `put-back`.
+#[derive(Args, Debug)]
+pub(crate) struct PutBack {
+    /// The set
+    pub(crate) set: String,
+    /// The generation that waits
+    pub(crate) generation: u64,
+}
+
+/// `systemd`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Systemd {
+    /// Write bpfkit-restore.service, which runs `bpfkit apply --last --offline` before the network is up
+    Install(UnitDir),
+    /// Remove it
+    Remove(UnitDir),
+}
+
+/// Where units lie.
+#[derive(Args, Debug)]
+pub(crate) struct UnitDir {
+    /// The folder of units
+    #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
+    pub(crate) dir: PathBuf,
+}
+
+/// Reads how long to wait: seconds, or a number with s, m or h; from a second to a day.
+fn patience(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, text.get(number.len()..).unwrap_or_default()),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    // One spelling only: digits.
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = number.parse::<u64>().ok().filter(|_| digits).and_then(|number| number.checked_mul(factor));
+    match seconds {
+        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a time is written `90s`, `5m` or `1h`, from one second to one day".to_owned()),
+    }
+}
+
 /// `status`.
 #[derive(Args, Debug)]
 pub(crate) struct SetArg {
     /// The set's name [default: the manifest's, or every set where there is no manifest]
     pub(crate) name: Option<String>,
+    /// List what can be gone back to
+    #[arg(long)]
+    pub(crate) generations: bool,
 }
 
 /// `remove`.

@@ -4,6 +4,7 @@ mod apply;
 mod build;
 mod bundle;
 mod check;
+mod confirm;
 mod dev;
 mod explain;
 mod init;
@@ -12,9 +13,13 @@ mod lock;
 mod pages;
 mod pull;
 mod push;
+mod put_back;
 mod remove;
+mod restore;
+mod rollback;
 mod sign;
 mod status;
+mod systemd;
 mod trust;
 mod verify;
 
@@ -42,8 +47,12 @@ pub(crate) fn run(cli: &Cli, ui: &Ui) -> Result<Exit> {
         Verb::Inspect(args) => inspect::run(args, global, ui),
         Verb::Plan(args) => apply::plan(args, global, ui),
         Verb::Apply(args) => apply::run(args, global, ui),
+        Verb::Confirm(args) => confirm::run(args, global, ui),
+        Verb::Rollback(args) => rollback::run(args, global, ui),
         Verb::Status(args) => status::run(args, global, ui),
         Verb::Remove(args) => remove::run(args, global, ui),
+        Verb::Systemd(args) => systemd::run(args, ui),
+        Verb::PutBack(args) => put_back::run(args, ui),
         Verb::Trust(args) => trust::run(args, ui),
         Verb::Explain(args) => explain::run(args, ui),
         Verb::Schema(args) => Ok(pages::schema(args)),

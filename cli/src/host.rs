@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bpfkit_applier::{generations::again::Today, kernel::Places, trust::Policy};
 use bpfkit_schemas::{
-    Diagnostic, Source,
+    Code, Diagnostic, Source,
     manifest::{ManifestTrust, check_policy, check_repos},
     names::{Arch, Platform},
     reference::Repo,
@@ -37,6 +38,31 @@ pub(crate) fn facts() -> HostFacts {
 /// This machine's platform, where bpfkit knows it.
 pub(crate) fn platform() -> Option<Platform> {
     Arch::of_this_machine().map(|arch| Platform { arch })
+}
+
+/// This machine's platform, or why nothing can be applied here.
+pub(crate) fn known_platform() -> Result<Platform> {
+    platform().ok_or_else(|| {
+        Failure::one(
+            Diagnostic::error(Code::BUNDLE_NOT_FOUND, "bpfkit doesn't know this machine's platform")
+                .help("it runs on linux/amd64 and linux/arm64"),
+        )
+    })
+}
+
+/// What this host says today, for whoever applies again what it keeps.
+pub(crate) fn today() -> Result<Today> {
+    let policy = match policy()? {
+        Some(block) => Some(Policy::new(&block)?),
+        None => None,
+    };
+    Ok(Today {
+        policy,
+        facts: facts(),
+        platform: known_platform()?,
+        now: jiff::Timestamp::now(),
+        places: Places::default(),
+    })
 }
 
 /// The repos that the host names; none where it has no such file.
@@ -80,7 +106,7 @@ pub(crate) fn read_keys(trust: ManifestTrust, base: &Path, source: &std::sync::A
             }
             Err(error) => problems.push(
                 Diagnostic::error(
-                    bpfkit_schemas::Code::UNREADABLE,
+                    Code::UNREADABLE,
                     format!("the key `{name}` can't be read from `{}`", path.display()),
                 )
                 .at(source, span, "named here")

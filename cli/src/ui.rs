@@ -103,6 +103,13 @@ impl Ui {
         }
     }
 
+    /// Shows problems of which data has been printed already: on stderr for people; with `--json` that data has them.
+    pub(crate) fn beside_data(&self, problems: &[Diagnostic]) {
+        if !self.json {
+            self.diagnostics(problems);
+        }
+    }
+
     /// A line that moves, for what takes longer than a second; nothing where stderr is no terminal.
     pub(crate) fn progress(&self, what: &str) -> Progress {
         Progress::start(what, !self.quiet && !self.json && std::io::stderr().is_terminal())

@@ -1,6 +1,7 @@
 //! What commands show, for people; machines get the shapes of `bpfkit_schemas::report`.
 
 pub(crate) mod diagnostic;
+pub(crate) mod generations;
 
 use std::fmt::Write as _;
 

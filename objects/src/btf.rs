@@ -20,13 +20,16 @@
 
 pub mod ext;
 mod layout;
+pub mod merge;
 mod parse;
 mod render;
 mod subset;
+mod write;
 
 use std::{fmt, sync::OnceLock};
 
 pub use ext::BtfExt;
+pub use merge::Merger;
 pub use parse::BtfError;
 pub use subset::Subset;
 

@@ -18,7 +18,7 @@ mod problem;
 mod raw;
 mod read;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bpfkit_schemas::Digest;
 
@@ -39,7 +39,7 @@ pub const MAX_DATA: u64 = 16 << 20;
 pub struct Object {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    pub(crate) btf: Btf,
+    pub(crate) btf: Arc<Btf>,
     pub(crate) ext: BtfExt,
     pub(crate) license: String,
     pub(crate) code: Vec<Code>,
@@ -169,6 +169,11 @@ impl Object {
     /// The object's own types.
     pub fn btf(&self) -> &Btf {
         &self.btf
+    }
+
+    /// The object's own types, to be kept for longer than the object.
+    pub fn shared_btf(&self) -> Arc<Btf> {
+        Arc::clone(&self.btf)
     }
 
     /// SHA-256 of the file.

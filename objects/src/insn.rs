@@ -63,6 +63,21 @@ pub const HELPER_TAIL_CALL: i32 = 12;
 /// the verifier refuses it unless the code is dead.
 pub const POISON: i32 = 0x0bad_2310;
 
+/// The mode of a load, in the opcode's upper three bits (`BPF_MODE`).
+const LD_MODE: u8 = 0xe0;
+const LD_ABS: u8 = 0x20;
+const LD_IND: u8 = 0x40;
+
+/// Instructions with their indexes, without the second halves of 64-bit loads.
+pub fn code(instructions: &[Insn]) -> impl Iterator<Item = (usize, Insn)> + '_ {
+    let mut second = false;
+    instructions.iter().copied().enumerate().filter(move |(_, insn)| {
+        let skip = second;
+        second = !skip && insn.is_ld_imm64();
+        !skip
+    })
+}
+
 impl Insn {
     /// Reads an instruction's 8 little-endian bytes.
     pub fn decode(bytes: [u8; 8]) -> Self {
@@ -141,6 +156,21 @@ impl Insn {
     /// Whether it leaves the function.
     pub fn is_exit(self) -> bool {
         self.code == EXIT
+    }
+
+    /// Whether it jumps into another program (`bpf_tail_call`).
+    pub fn is_tail_call(self) -> bool {
+        self.is_call() && self.src == 0 && self.imm == HELPER_TAIL_CALL
+    }
+
+    /// Whether it reads the packet as classic BPF does (`LD_ABS`, `LD_IND`), and leaves its function where that fails.
+    pub fn is_packet_load(self) -> bool {
+        self.class() == class::LD && matches!(self.code & LD_MODE, LD_ABS | LD_IND)
+    }
+
+    /// Whether it jumps without a condition.
+    pub fn is_plain_jump(self) -> bool {
+        matches!(self.code, JA | JA32)
     }
 
     /// Whether it jumps, with a condition or without (calls and exits don't count).

@@ -29,7 +29,12 @@ pub use known::{is_gpl_compatible, is_gpl_only};
 pub use maps::special;
 pub use problem::LinkProblem;
 
-use crate::{btf::Btf, core_relo::CoreKind, elf::Object, insn::Insn};
+use crate::{
+    btf::{Btf, TypeId},
+    core_relo::CoreKind,
+    elf::Object,
+    insn::Insn,
+};
 
 /// An entry program with everything that belongs to it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +61,8 @@ pub struct Linked {
     pub map_refs: Vec<MapRef>,
     /// The maps that those refer to, in the object's order.
     pub maps: Vec<LinkedMap>,
+    /// Which instructions hold numbers of the object's types, ascending.
+    pub type_refs: Vec<TypeRef>,
     /// Source lines, by instruction, ascending.
     pub lines: Vec<Line>,
     /// The helpers that are called, by number.
@@ -75,6 +82,18 @@ pub struct Subprogram {
     pub start: usize,
     /// Whether the kernel is to verify it by itself.
     pub global: bool,
+    /// Its `FUNC` among the object's types; `None` where the compiler noted none.
+    pub ty: Option<TypeId>,
+}
+
+/// An instruction that holds the number of a type of the object (`bpf_core_type_id_local`): whoever gives
+/// the types other numbers has to change it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TypeRef {
+    /// The instruction.
+    pub insn: usize,
+    /// The type.
+    pub ty: TypeId,
 }
 
 /// A 64-bit load that needs a map's descriptor in its first immediate.

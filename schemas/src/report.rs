@@ -36,6 +36,31 @@ pub struct PlanReport {
     pub warnings: Vec<String>,
     /// How many hooks are as declared.
     pub unchanged: usize,
+    /// The generation that this became or was already, after an apply or a roll-back; none in a plan.
+    pub generation: Option<GenerationReport>,
+}
+
+/// One generation of a set, as it is kept on this host.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct GenerationReport {
+    /// Its number.
+    pub number: u64,
+    /// Whether it is what is live, as far as the last run that came to its end says.
+    pub live: bool,
+    /// `confirmed`, `pending`, `put_back`, or `damaged`: then the rest isn't known.
+    pub state: String,
+    /// Of a pending one: for how many more seconds it can be confirmed; 0 where it is too late.
+    pub seconds_left: Option<u64>,
+    /// Of a pending one: the generation that is put back otherwise; none where the set is removed then.
+    pub back_to: Option<u64>,
+    /// When it was applied, RFC 3339.
+    pub made: Option<String>,
+    /// The generation that was gone back to, where it came of that.
+    pub of: Option<u64>,
+    /// The version of its bundle.
+    pub applied: Option<String>,
+    /// Where its bundle came from.
+    pub reference: Option<String>,
 }
 
 /// One map of a plan.
@@ -105,6 +130,10 @@ pub struct LineReport {
     pub change: String,
     /// In what, or why.
     pub notes: Vec<String>,
+    /// How it is carried in the one program of a chain that is loaded: `spliced`, or `called: …` or `left out: …` with
+    /// the reason. None for a program that is alone or goes, or where nothing is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
 }
 
 /// One program that is loaded.
@@ -139,6 +168,8 @@ pub struct StatusReport {
     pub leftovers: Vec<String>,
     /// What should be known.
     pub warnings: Vec<String>,
+    /// What is kept of the set, the newest first.
+    pub generations: Vec<GenerationReport>,
 }
 
 /// One hook of a set that is live or should be.
@@ -190,6 +221,48 @@ pub struct SetsReport {
     pub version: u32,
     /// The sets.
     pub sets: Vec<StatusReport>,
+}
+
+/// `apply --last --json`: each set by itself.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct RestoreReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The sets, in the order in which they were restored.
+    pub sets: Vec<RestoredReport>,
+}
+
+/// One set of `apply --last`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct RestoredReport {
+    /// The set.
+    pub set: String,
+    /// What was done; none where that was refused.
+    pub plan: Option<PlanReport>,
+    /// What went wrong, or isn't there yet.
+    pub problems: Vec<ProblemReport>,
+}
+
+/// `confirm --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct ConfirmReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The set.
+    pub set: String,
+    /// The generation that is kept.
+    pub generation: u64,
+}
+
+/// `systemd install --json`, `systemd remove --json`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+pub struct UnitReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The unit's file, and the link that has it started at boot.
+    pub files: Vec<String>,
+    /// `written`, `removed`, or `unchanged`.
+    pub change: String,
 }
 
 /// What any command prints with `--json` where it has problems.
@@ -411,7 +484,8 @@ impl ProblemsReport {
 }
 
 impl ProblemReport {
-    fn of(problem: &Diagnostic) -> Self {
+    /// The JSON form of one problem.
+    pub fn of(problem: &Diagnostic) -> Self {
         let places = problem.labels.iter().map(|label| {
             let (line, column) = label.source.line_column(label.span.start);
             PlaceReport { file: label.source.name.clone(), line, column, text: label.text.clone() }
@@ -439,6 +513,9 @@ pub fn json_schema() -> String {
     let mut generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
     generator.subschema_for::<PlanReport>();
     generator.subschema_for::<SetsReport>();
+    generator.subschema_for::<RestoreReport>();
+    generator.subschema_for::<ConfirmReport>();
+    generator.subschema_for::<UnitReport>();
     generator.subschema_for::<ProblemsReport>();
     generator.subschema_for::<InitReport>();
     generator.subschema_for::<CheckReport>();

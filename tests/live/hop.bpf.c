@@ -2,8 +2,9 @@
 /*
  * hop: one program of a chain, as the tests need it.
  *
- * Counts the IPv4 packets (or, of a cgroup, the connections) that it meets, in all and in a variable, writes its number to the trail,
- * and answers what it is told to. The trail of one packet that met 1, 2 and 3 reads 0x123.
+ * Counts the IPv4 packets (or, of a cgroup, the connections) that it meets, in all and in a variable, writes its number to the
+ * trail, and answers what it is told to. Its careless sister is for the verifier. The trail of one packet that met 1, 2 and 3
+ * reads 0x123.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_helpers.h>
@@ -76,6 +77,26 @@ SEC("cgroup/connect4")
 int connect_hop(struct bpf_sock_addr *ctx)
 {
 	return note(&cgroup_trail);
+}
+
+/* What the verifier refuses: nobody looked where the packet ends. */
+static __always_inline int trust(void *data)
+{
+	struct ethhdr *eth = data;
+
+	return eth->h_proto == number ? 0 : verdict;
+}
+
+SEC("xdp")
+int careless(struct xdp_md *ctx)
+{
+	return trust((void *)(long)ctx->data);
+}
+
+SEC("tc")
+int tc_careless(struct __sk_buff *ctx)
+{
+	return trust((void *)(long)ctx->data);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,6 +1,6 @@
 //! A host to apply chains to: namespaces of its own, gone with the value.
 //!
-//! A host has its own mounts (an empty bpffs, an empty `/run`, an `/etc` without
+//! A host has its own mounts (an empty bpffs, an empty `/run` and `/var/lib`, an `/etc` without
 //! `bpfkit`), its own processes, and its own network: `eth0` at 10.0.0.1, on a wire to
 //! `w0` at 10.0.0.2 in the network namespace `world`. Addresses are known to both
 //! ends beforehand and IPv6 is off, so that no packet moves but those that a test sends.
@@ -144,9 +144,20 @@ pub struct Footprint {
     pub links: usize,
 }
 
+/// All of a host that a refused command must not change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct State {
+    /// What the kernel holds of the set.
+    pub footprint: Footprint,
+    /// The files of `/run`, `/etc/bpfkit` and `/sys/fs/bpf`, but for the test's own and the lock; and what is
+    /// attached to interfaces, as others see it.
+    pub others: String,
+}
+
 const STAGE: &str = r"
 set -e
 mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/lib
 mkdir -p /run/netns /run/etc
 cp -a /etc/. /run/etc/ 2>/dev/null || true
 mount --bind /run/etc /etc
@@ -187,7 +198,16 @@ impl Host {
     #[track_caller]
     pub fn new() -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
-        let set = format!("t{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        Self::named(format!("t{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Makes one for a set whose name is given: no other host at the time may carry it.
+    ///
+    /// # Panics
+    ///
+    /// If the namespaces can't be made.
+    #[track_caller]
+    pub fn named(set: String) -> Self {
         let folder = tempfile::Builder::new().prefix("bpfkit-host-").tempdir();
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -325,23 +345,37 @@ impl Host {
     /// What there is of the set: pins, and what the kernel holds.
     #[track_caller]
     pub fn footprint(&self) -> Footprint {
-        let found = self.run("find /sys/fs/bpf -mindepth 1 ! -name '*.debug' | sort").exits(0);
-        let list = |what: &str| match self.run(&format!("bpftool -j {what} show")).json() {
-            Value::Array(all) => all,
+        // One shell for all three: a virtual machine takes half a second to start one.
+        let pins = "find /sys/fs/bpf -mindepth 1 ! -name '*.debug' | sort";
+        let found = self.run(&format!("bpftool -j prog show; echo //; bpftool -j link show; echo //; {pins}")).exits(0);
+        let mut parts = found.stdout.splitn(3, "//\n");
+        let mut list = || match serde_json::from_str(parts.next().unwrap_or_default()) {
+            Ok(Value::Array(all)) => all,
             _ => Vec::new(),
         };
+        let (programs, links) = (list(), list());
+        let pins = parts.next().unwrap_or_default();
         let name = format!("bk_{}", self.set);
-        let ours: Vec<Value> = list("prog").into_iter().filter(|program| program["name"] == name.as_str()).collect();
+        let ours: Vec<Value> = programs.into_iter().filter(|program| program["name"] == name.as_str()).collect();
         let mut maps: Vec<&Value> = ours.iter().filter_map(|one| one["map_ids"].as_array()).flatten().collect();
         maps.sort_by_key(|id| id.as_u64());
         maps.dedup();
         let held = |link: &&Value| ours.iter().any(|program| program["id"] == link["prog_id"]);
         Footprint {
-            pins: found.stdout.lines().map(str::to_owned).collect(),
+            pins: pins.lines().map(str::to_owned).collect(),
             programs: ours.len(),
             maps: maps.len(),
-            links: if ours.is_empty() { 0 } else { list("link").iter().filter(held).count() },
+            links: links.iter().filter(held).count(),
         }
+    }
+
+    /// What a refused command must leave as it is.
+    #[track_caller]
+    pub fn state(&self) -> State {
+        let files =
+            "find /run /etc/bpfkit /sys/fs/bpf -mindepth 1 ! -path '/run/etc*' ! -path '*/lock' 2>/dev/null | sort";
+        let attached = "bpftool net; ip addr show eth0 | grep xdp";
+        State { footprint: self.footprint(), others: self.run(&format!("{files}; {attached}")).stdout }
     }
 }
 

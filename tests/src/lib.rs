@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: finding the binary, and skips that can't lie.
+//! What the end-to-end tests share: hosts, sets, what must hold on each hook, virtual machines to try it in, and skips
+//! that can't lie.
 //!
 //! Nothing in the workspace depends on this crate. Its tests use bpfkit as a user
 //! does, through the `bpfkit` binary, and judge the result with other people's
@@ -6,7 +7,11 @@
 #![forbid(unsafe_code)]
 
 pub mod host;
+pub mod kit;
+pub mod set;
 pub mod skip;
+pub mod trial;
+pub mod vm;
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +27,12 @@ pub fn tool(name: &str) -> PathBuf {
     if unpacked.is_file() { unpacked } else { PathBuf::from(name) }
 }
 
-/// The `bpfkit` that was built with these tests: cargo puts it beside the folder of the test's own program.
+/// The `bpfkit` that was built with these tests: beside the running program, or, for a test, beside the folder that
+/// cargo put that in.
 ///
 /// `cargo build -p bpfkit-cli` comes first; `make test` sees to that.
 pub fn bpfkit() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|test| Some(test.parent()?.parent()?.join("bpfkit")));
-    beside.unwrap_or_else(|| PathBuf::from("bpfkit"))
+    let program = std::env::current_exe().unwrap_or_default();
+    let folders = program.ancestors().skip(1).take(2).map(|folder| folder.join("bpfkit"));
+    folders.into_iter().find(|bpfkit| bpfkit.is_file()).unwrap_or_else(|| PathBuf::from("bpfkit"))
 }

@@ -73,7 +73,7 @@ const BANNED: &[(&str, &str)] = &[
 const ONE_VERSION: &[&str] = &["rustls", "saphyr-parser", "serde_json", "reqwest", "sigstore-types"];
 
 /// Where `unsafe` may stand.
-const UNSAFE_IN: &str = "applier/src/kernel/sys.rs";
+const UNSAFE_IN: &str = "applier/src/kernel/sys";
 
 /// Files longer than [`LONG`] lines that we looked at again and left whole, and why.
 const LONG_BECAUSE: &[(&str, &str)] = &[];
@@ -249,10 +249,15 @@ fn every_crate_but_the_applier_forbids_unsafe() {
     none("unsafe isn't forbidden", &problems);
 }
 
+/// Whether a file is the module that may hold `unsafe`, or lies in its folder.
+fn is_at_the_edge(file: &str) -> bool {
+    file.strip_prefix(UNSAFE_IN).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}
+
 #[test]
-fn unsafe_stands_in_one_file() {
+fn unsafe_stands_in_one_module() {
     let mut problems = Vec::new();
-    for (file, text) in sources().iter().filter(|(file, _)| file != UNSAFE_IN) {
+    for (file, text) in sources().iter().filter(|(file, _)| !is_at_the_edge(file)) {
         for (n, line) in text.lines().enumerate().filter(|(_, line)| is_unsafe(line)) {
             problems.push(format!("{file}:{}: {}", n + 1, line.trim()));
         }

@@ -25,6 +25,8 @@ mod demo;
 mod drift;
 #[path = "live/escape.rs"]
 mod escape;
+#[path = "live/fused.rs"]
+mod fused;
 #[path = "live/kill.rs"]
 mod kill;
 #[path = "live/maps.rs"]
@@ -33,3 +35,5 @@ mod maps;
 mod races;
 #[path = "live/refusals.rs"]
 mod refusals;
+#[path = "live/wayback.rs"]
+mod wayback;

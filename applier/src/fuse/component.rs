@@ -2,9 +2,13 @@
 
 mod link;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::Arc};
 
-use bpfkit_objects::insn::{HELPER_TAIL_CALL, Insn, PSEUDO_BTF_ID, class};
+use bpfkit_objects::{
+    btf::Btf,
+    insn::{self, Insn, PSEUDO_BTF_ID},
+    link::{Subprogram, TypeRef},
+};
 use bpfkit_schemas::{names::ProgramName, object::ProgramType};
 
 use super::FuseProblem;
@@ -23,7 +27,10 @@ pub struct Component {
     instructions: Vec<Insn>,
     loads: Vec<MapLoad>,
     constants: BTreeMap<String, Constants>,
+    functions: Vec<Subprogram>,
     lines: Vec<SourceLine>,
+    types: Option<Arc<Btf>>,
+    type_refs: Vec<TypeRef>,
     /// What its maps and the kernel's symbols keep from being fused.
     problems: Vec<FuseProblem>,
 }
@@ -75,14 +82,11 @@ pub struct SourceLine {
     pub file: String,
     /// The line, from 1.
     pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
     /// Its text; may be empty.
     pub text: String,
 }
-
-/// Modes of `BPF_LD` that read packets (`BPF_ABS`, `BPF_IND`), in the opcode's upper three bits.
-const LD_MODE: u8 = 0xe0;
-const LD_ABS: u8 = 0x20;
-const LD_IND: u8 = 0x40;
 
 impl Component {
     /// The program's name in the set.
@@ -125,33 +129,51 @@ impl Component {
         self.lines.iter().take_while(|line| line.at <= at).last()
     }
 
-    /// The number of its functions: the entry, and whatever is called.
-    pub(crate) fn functions(&self) -> usize {
-        self.code().filter_map(|(at, insn)| target(at, insn)).collect::<BTreeSet<_>>().len() + 1
+    /// The lines of C, by instruction, ascending.
+    pub(crate) fn lines(&self) -> &[SourceLine] {
+        &self.lines
     }
 
-    /// What keeps it from being fused. `alone` is whether it is the chain's only program.
-    pub(crate) fn check(&self, alone: bool) -> Vec<FuseProblem> {
+    /// Its functions in the order of instructions, the entry first.
+    pub(crate) fn functions(&self) -> &[Subprogram] {
+        &self.functions
+    }
+
+    /// The object's types; none where only tests know the program.
+    pub(crate) fn types(&self) -> Option<&Btf> {
+        self.types.as_deref()
+    }
+
+    /// The instructions that hold numbers of the object's types.
+    pub(crate) fn type_refs(&self) -> &[TypeRef] {
+        &self.type_refs
+    }
+
+    /// Where the entry's instructions end.
+    pub(crate) fn body(&self) -> usize {
+        self.functions.get(1).map_or(self.instructions.len(), |next| next.start)
+    }
+
+    /// Every call of a function of its own, and every load of the address of one, with the place that it leads to.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.code().filter_map(|(at, insn)| Some((at, reference(at, insn)?)))
+    }
+
+    /// What keeps it from being fused.
+    pub(crate) fn check(&self) -> Vec<FuseProblem> {
         let program = || self.name.clone();
+        let malformed = |why: String| FuseProblem::Malformed { program: program(), why };
         let mut problems = self.problems.clone();
         for (at, insn) in self.code() {
-            let problem = if insn.helper() == Some(HELPER_TAIL_CALL.unsigned_abs()) {
-                FuseProblem::TailCall { program: program() }
-            } else if insn.is_func_load() {
-                FuseProblem::Callback { program: program() }
-            } else if insn.is_kfunc_call() {
+            let starts = |to: usize| self.functions.binary_search_by_key(&to, |function| function.start).is_ok();
+            let problem = if insn.is_kfunc_call() {
                 FuseProblem::KernelSymbol { program: program(), what: "function (kfunc)" }
             } else if insn.is_ld_imm64() && insn.src == PSEUDO_BTF_ID {
                 FuseProblem::KernelSymbol { program: program(), what: "variable (`__ksym`)" }
-            } else if insn.class() == class::LD && matches!(insn.code & LD_MODE, LD_ABS | LD_IND) && !alone {
-                FuseProblem::PacketLoad { program: program() }
-            } else if target(at, insn).is_some_and(|to| to >= self.instructions.len()) {
-                FuseProblem::Malformed { program: program(), why: format!("instruction {at} calls what isn't there") }
+            } else if reference(at, insn).is_some_and(|to| !starts(to)) {
+                malformed(format!("instruction {at} calls what isn't there"))
             } else if insn.is_map_load() && !self.loads.iter().any(|load| load.at == at) {
-                FuseProblem::Malformed {
-                    program: program(),
-                    why: format!("instruction {at} loads a map without a name"),
-                }
+                malformed(format!("instruction {at} loads a map without a name"))
             } else {
                 continue;
             };
@@ -160,25 +182,22 @@ impl Component {
             }
         }
         if self.instructions.is_empty() {
-            problems.push(FuseProblem::Malformed { program: program(), why: "it has no instructions".to_owned() });
+            problems.push(malformed("it has no instructions".to_owned()));
+        } else if self.functions.first().is_none_or(|entry| entry.start != 0) {
+            problems.push(malformed("it doesn't begin with its entry".to_owned()));
         }
         problems
     }
 
     /// The instructions with their indexes, without the second halves of 64-bit loads.
-    fn code(&self) -> impl Iterator<Item = (usize, Insn)> + '_ {
-        let mut second = false;
-        self.instructions.iter().copied().enumerate().filter(move |(_, insn)| {
-            let skip = second;
-            second = !skip && insn.is_ld_imm64();
-            !skip
-        })
+    pub(crate) fn code(&self) -> impl Iterator<Item = (usize, Insn)> + '_ {
+        insn::code(&self.instructions)
     }
 
     /// Makes one out of thin air, for tests of what is done with them.
     #[cfg(test)]
     pub(crate) fn of(name: &str, kind: ProgramType, instructions: Vec<Insn>) -> Self {
-        Self {
+        let mut component = Self {
             name: name.parse().unwrap(),
             kind,
             license: License { text: "GPL".to_owned(), compatible: true, needed_by: None },
@@ -186,9 +205,19 @@ impl Component {
             instructions,
             loads: Vec::new(),
             constants: BTreeMap::new(),
+            functions: Vec::new(),
             lines: Vec::new(),
+            types: None,
+            type_refs: Vec::new(),
             problems: Vec::new(),
-        }
+        };
+        let inside = component.references().map(|(_, to)| to).filter(|to| *to < component.instructions.len());
+        let starts: std::collections::BTreeSet<_> = inside.chain([0]).collect();
+        component.functions = starts
+            .into_iter()
+            .map(|start| Subprogram { name: format!("{name}_{start}"), start, global: false, ty: None })
+            .collect();
+        component
     }
 
     /// Changes what [`Component::of`] made.
@@ -198,6 +227,7 @@ impl Component {
             license: &mut self.license,
             frags: &mut self.frags,
             loads: &mut self.loads,
+            constants: &mut self.constants,
             lines: &mut self.lines,
         });
         self
@@ -210,12 +240,13 @@ pub(crate) struct ComponentParts<'a> {
     pub(crate) license: &'a mut License,
     pub(crate) frags: &'a mut bool,
     pub(crate) loads: &'a mut Vec<MapLoad>,
+    pub(crate) constants: &'a mut BTreeMap<String, Constants>,
     pub(crate) lines: &'a mut Vec<SourceLine>,
 }
 
-/// The index of the function that an instruction calls; out of range where it calls what isn't there.
-fn target(at: usize, insn: Insn) -> Option<usize> {
-    if !insn.is_subprogram_call() {
+/// The place that an instruction calls or whose address it loads; out of range where it isn't there.
+fn reference(at: usize, insn: Insn) -> Option<usize> {
+    if !insn.is_subprogram_call() && !insn.is_func_load() {
         return None;
     }
     let to = i64::try_from(at).unwrap_or(i64::MAX).saturating_add(1 + i64::from(insn.imm));

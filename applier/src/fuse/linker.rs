@@ -34,7 +34,14 @@ pub struct Linker {
     globals: BTreeMap<ProgramName, Globals>,
     kernel_btf: Vec<u8>,
     types: OnceCell<Btf>,
-    linked: RefCell<BTreeMap<ProgramName, Rc<Linked>>>,
+    linked: RefCell<BTreeMap<ProgramName, Ready>>,
+}
+
+/// A linked program, and the types of its object.
+#[derive(Clone, Debug)]
+struct Ready {
+    linked: Rc<Linked>,
+    types: Arc<Btf>,
 }
 
 impl Linker {
@@ -87,8 +94,8 @@ impl Linker {
 
     /// The program linked for the kernel.
     pub(super) fn link(&self, program: &ProgramName) -> Result<Rc<Linked>, Vec<FuseProblem>> {
-        if let Some(linked) = self.linked.borrow().get(program) {
-            return Ok(Rc::clone(linked));
+        if let Some(ready) = self.linked.borrow().get(program) {
+            return Ok(Rc::clone(&ready.linked));
         }
         let object = self.object(program)?;
         let entry = self.program(program).map(|(bundled, _)| bundled.entry.as_str()).unwrap_or_default();
@@ -96,8 +103,14 @@ impl Linker {
         let globals = self.globals.get(program).unwrap_or(&none);
         let linked = object.link(entry, self.types(program)?, globals).map_err(|found| unlinkable(program, &found))?;
         let linked = Rc::new(linked);
-        self.linked.borrow_mut().insert(program.clone(), Rc::clone(&linked));
+        let ready = Ready { linked: Rc::clone(&linked), types: object.shared_btf() };
+        self.linked.borrow_mut().insert(program.clone(), ready);
         Ok(linked)
+    }
+
+    /// The types of a linked program's object.
+    pub(super) fn types_of(&self, program: &ProgramName) -> Option<Arc<Btf>> {
+        self.linked.borrow().get(program).map(|ready| Arc::clone(&ready.types))
     }
 
     /// The type that the bundle gives the program, its object's digest apart.

@@ -19,18 +19,9 @@ pub enum FuseProblem {
     /// The program is of another type than the hook runs.
     #[error("`{program}` is a `{kind}` program and can't run at `{hook}`")]
     WrongType { program: ProgramName, kind: ProgramType, hook: Hook },
-    /// The program jumps into another one.
-    #[error("`{program}` makes tail calls")]
-    TailCall { program: ProgramName },
-    /// The program hands one of its functions to the kernel.
-    #[error("`{program}` hands a callback to the kernel")]
-    Callback { program: ProgramName },
     /// The program uses kernel functions or variables by name.
     #[error("`{program}` uses a kernel {what}")]
     KernelSymbol { program: ProgramName, what: &'static str },
-    /// The program reads packets with the old load instructions, which a subprogram can't without type information.
-    #[error("`{program}` reads the packet with `LD_ABS` or `LD_IND`")]
-    PacketLoad { program: ProgramName },
     /// The program's instructions aren't what a linked program has.
     #[error("`{program}` is malformed: {why}")]
     Malformed { program: ProgramName, why: String },
@@ -49,7 +40,7 @@ pub enum FuseProblem {
     /// More functions than the kernel allows in one program.
     #[error("the chain has {functions} functions, {MAX} are possible", MAX = super::MAX_FUNCTIONS)]
     TooManyFunctions { functions: usize },
-    /// A map whose values need type information.
+    /// A map whose values hold what the kernel manages by type, and bpfkit can't make.
     #[error("the map `{map}` of `{program}` holds {what}")]
     MapNeedsBtf { program: ProgramName, map: String, what: String },
     /// A map that can't be created by itself.
@@ -64,10 +55,7 @@ impl FuseProblem {
             Self::Empty => Code::FUSE_EMPTY,
             Self::NoProgram { .. } | Self::Unlinkable { .. } | Self::Malformed { .. } => Code::FUSE_NO_PROGRAM,
             Self::WrongType { .. } => Code::FUSE_WRONG_TYPE,
-            Self::TailCall { .. } => Code::FUSE_TAIL_CALL,
-            Self::Callback { .. } => Code::FUSE_CALLBACK,
             Self::KernelSymbol { .. } => Code::FUSE_KERNEL_SYMBOL,
-            Self::PacketLoad { .. } => Code::FUSE_PACKET_LOAD,
             Self::Licenses { .. } => Code::FUSE_LICENSES,
             Self::Frags { .. } => Code::FUSE_FRAGS,
             Self::TooManyMaps { .. } => Code::FUSE_TOO_MANY_MAPS,
@@ -85,10 +73,7 @@ impl FuseProblem {
             }
             Self::Malformed { .. } => "build the object again; `bpfkit inspect` reads it the same way",
             Self::WrongType { .. } => "put it into a chain of its own type, or correct `type:`",
-            Self::TailCall { .. } => "call the function instead (`__noinline`)",
-            Self::Callback { .. } => "use a bounded `for` loop",
             Self::KernelSymbol { .. } => "use a helper that does the same",
-            Self::PacketLoad { .. } => "read the packet directly, or with `bpf_skb_load_bytes`",
             Self::Licenses { .. } => "relicense, leave the helper out, or use different hooks",
             Self::Frags { .. } => "build all programs of the chain with `SEC(\"xdp.frags\")`, or none",
             Self::TooManyMaps { .. } => "share maps (`maps:`), or move programs to another hook",

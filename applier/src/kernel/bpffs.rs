@@ -6,6 +6,7 @@
 //! | `programs/<program>/<map>` | one program's map; `_data`, `_bss` for `.data`, `.bss`, since bpffs refuses dots |
 //! | `links/<hook>-<namespace>-<index>` | the link of one hook: namespace by inode, interface by index; cgroup by id, and 0 |
 //! | `records/<hook>-<namespace>-<index>` | that hook's record map, so that it is known when the link is gone |
+//! | `generation` | a symbolic link to the number of the generation that is live ([`super::published`]) |
 //! | `tmp-…` | what a step that was cut off left behind |
 //!
 //! A pin appears or is exchanged in one step: it is made under a temporary name and
@@ -129,7 +130,7 @@ impl SetDirectory {
     }
 
     /// Mounts bpffs if nobody has, and makes `path` with its parents.
-    fn make_directory(&self, path: &Path) -> Result<(), KernelError> {
+    pub(super) fn make_directory(&self, path: &Path) -> Result<(), KernelError> {
         if path.is_dir() {
             return Ok(());
         }

@@ -18,11 +18,11 @@ use sha2::{Digest as _, Sha256};
 use super::{
     data_map,
     error::{KernelError, Spot},
-    sys::{self, Map, MapSpec, Program, ProgramSpec},
+    sys::{self, Described, Map, MapSpec, Program, ProgramSpec, Types},
     verifier,
 };
 use crate::{
-    fuse::{FusedChain, FusedMap},
+    fuse::{FusedChain, FusedMap, program_name},
     live::{MapId, MapKey},
     record::{MAP_NAME, Record, Stored},
 };
@@ -60,7 +60,7 @@ pub(super) fn load(
     for load in &fused.loads {
         let map = match &load.map {
             FusedMap::Set(key) => maps.get(key).copied(),
-            constant @ FusedMap::Constant(..) => constants.get(constant),
+            constant @ (FusedMap::Constant(..) | FusedMap::Packed(_)) => constants.get(constant),
         };
         let map = map.ok_or_else(|| missing(&spot, &load.map))?;
         if let Some(insn) = instructions.get_mut(load.at) {
@@ -77,6 +77,7 @@ fn missing(spot: &Spot, map: &FusedMap) -> KernelError {
     let name = match map {
         FusedMap::Set(key) => key.to_string(),
         FusedMap::Constant(program, name) => format!("{program}/{name}"),
+        FusedMap::Packed(_) => "the constants of the chain".to_owned(),
     };
     let source = io::Error::other(format!("the plan doesn't name the map `{name}`"));
     KernelError::Call { doing: format!("loading the chain for {spot}"), source }
@@ -95,17 +96,31 @@ fn record_map(record: &Record, maps: &BTreeMap<MapKey, &Map>, spot: &Spot) -> Re
     frozen(MAP_NAME, sys::F_RDONLY_PROG, &bytes).map_err(failed)
 }
 
-/// The maps of constants, each with its program's values in it.
+/// The maps of constants, each with its programs' values in it.
 fn constants(chain: &FusedChain) -> Result<BTreeMap<FusedMap, Map>, KernelError> {
+    let fused = chain.fused();
+    let wanted = fused.maps();
     let mut made = BTreeMap::new();
     for component in chain.components() {
         for (name, constants) in component.constants() {
+            let map = FusedMap::Constant(component.name().clone(), name.clone());
+            // Those that were packed aren't loaded by themselves.
+            if !wanted.contains(&map) || made.contains_key(&map) {
+                continue;
+            }
             let digest = bpfkit_schemas::Digest::from_bytes(Sha256::digest(&constants.image).into());
-            let map = frozen(&data_map::name(name, &digest), constants.flags, &constants.image).map_err(|source| {
-                KernelError::call(format!("creating the constants `{name}` of `{}`", component.name()), source)
-            })?;
-            made.insert(FusedMap::Constant(component.name().clone(), name.clone()), map);
+            let frozen =
+                frozen(&data_map::name(name, &digest), constants.flags, &constants.image).map_err(|source| {
+                    KernelError::call(format!("creating the constants `{name}` of `{}`", component.name()), source)
+                })?;
+            made.insert(map, frozen);
         }
+    }
+    for (flags, image) in &fused.packed {
+        let digest = bpfkit_schemas::Digest::from_bytes(Sha256::digest(image).into());
+        let frozen = frozen(&data_map::name("consts", &digest), *flags, image)
+            .map_err(|source| KernelError::call("creating the constants of the chain", source))?;
+        made.insert(FusedMap::Packed(*flags), frozen);
     }
     Ok(made)
 }
@@ -137,17 +152,26 @@ fn load_program(
     let fused = chain.fused();
     let failed = |source| KernelError::call(format!("loading the chain for {spot}"), source);
     let license = CString::new(fused.license.as_str()).map_err(|error| failed(io::Error::other(error)))?;
-    let name = format!("bk_{}", record.set);
+    let name = program_name(record);
+    let types = types(chain, spot)?;
     let spec = ProgramSpec {
         program_type: program_type(record.hook),
         instructions: &Insn::encode_all(instructions),
         license: &license,
         name: &name,
         flags: if fused.frags { F_XDP_HAS_FRAGS } else { 0 },
+        // As libbpf has it: a program array takes programs of one kind alone (Linux 6.17, `bpf_prog_map_compatible`),
+        // and those that others put into a program's array were loaded by libbpf.
         attach_type: match record.hook {
+            Hook::Xdp => sys::ATTACH_XDP,
+            Hook::TcIngress | Hook::TcEgress => 0,
             Hook::Cgroup(hook) => hook.attach_type(),
-            Hook::Xdp | Hook::TcIngress | Hook::TcEgress => 0,
         },
+        described: chain.types().zip(types.as_ref()).map(|(described, types)| Described {
+            types,
+            functions: &described.functions,
+            lines: &described.lines,
+        }),
     };
     let refused = match sys::prog_load(&spec, None) {
         Ok(program) => return Ok(program),
@@ -191,6 +215,18 @@ fn program_type(hook: Hook) -> u32 {
         ProgramType::CgroupSockopt => 25,
         ProgramType::SchedCls => PROGRAM_SCHED_CLS,
         _ => PROGRAM_XDP,
+    }
+}
+
+/// The chain's types, given to the kernel; `None` where it takes none and the chain does without.
+///
+/// A kernel may be older than a kind of type among them. Callbacks and tail calls in functions aren't possible without.
+fn types(chain: &FusedChain, spot: &Spot) -> Result<Option<Types>, KernelError> {
+    let Some(types) = chain.types() else { return Ok(None) };
+    match sys::btf_load(&types.btf) {
+        Ok(types) => Ok(Some(types)),
+        Err(_) if !chain.needs_types() => Ok(None),
+        Err(source) => Err(KernelError::call(format!("handing over the types of the chain for {spot}"), source)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -51,6 +52,21 @@ impl HostLock {
         // For the message above; nothing depends on it.
         note_holder(&mut file).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+}
+
+impl HostLock {
+    /// Takes the lock as soon as it is free; after `patience`, says who has it.
+    pub(crate) fn take_within(directory: &Path, patience: Duration) -> Result<Self, KernelError> {
+        let since = Instant::now();
+        loop {
+            match Self::take(directory) {
+                Err(KernelError::Locked { .. }) if since.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                taken => return taken,
+            }
+        }
     }
 }
 

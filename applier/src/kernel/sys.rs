@@ -1,6 +1,6 @@
 //! `bpf(2)` itself: one function per command that bpfkit uses, safe to call with anything.
 //!
-//! The only file of the crate with `unsafe`. It turns slices, descriptors and
+//! The only module of the crate with `unsafe`. It turns slices, descriptors and
 //! numbers into the kernel's attribute structs and the kernel's answers into
 //! descriptors and numbers; errors are the bare `errno`, which [`super::error`]
 //! puts into words. It knows no hook, no chain and no path of ours.
@@ -10,6 +10,7 @@
 //! attribute as if zeros followed.
 
 mod attr;
+mod detach;
 
 use std::{
     ffi::CStr,
@@ -18,6 +19,7 @@ use std::{
 };
 
 use attr::Command;
+pub(crate) use detach::{close_on_exec, ignore_hangup};
 
 /// A descriptor that is known to be a map.
 #[derive(Debug)]
@@ -203,6 +205,19 @@ pub(crate) struct ProgramSpec<'a> {
     pub(crate) flags: u32,
     /// `enum bpf_attach_type`, 0 where the type of program needs none.
     pub(crate) attach_type: u32,
+    /// What the kernel is told about its functions and lines, if anything.
+    pub(crate) described: Option<Described<'a>>,
+}
+
+/// What a program's functions and lines are (Linux 5.0).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Described<'a> {
+    /// The types.
+    pub(crate) types: &'a Types,
+    /// A `struct bpf_func_info` for each function.
+    pub(crate) functions: &'a [[u32; 2]],
+    /// A `struct bpf_line_info` for each line.
+    pub(crate) lines: &'a [[u32; 4]],
 }
 
 /// `BPF_PROG_LOAD`, with the verifier's words (at `level`) written to a buffer where there is one.
@@ -220,14 +235,23 @@ pub(crate) fn prog_load(spec: &ProgramSpec<'_>, log: Option<(u32, &mut [u8])>) -
         expected_attach_type: spec.attach_type,
         ..attr::ProgLoad::default()
     };
+    if let Some(described) = &spec.described {
+        attr.prog_btf_fd = raw(described.types);
+        attr.func_info_rec_size = length(size_of::<[u32; 2]>())?;
+        attr.func_info = described.functions.as_ptr().expose_provenance() as u64;
+        attr.func_info_cnt = length(described.functions.len())?;
+        attr.line_info_rec_size = length(size_of::<[u32; 4]>())?;
+        attr.line_info = described.lines.as_ptr().expose_provenance() as u64;
+        attr.line_info_cnt = length(described.lines.len())?;
+    }
     if let Some((level, buffer)) = log {
         attr.log_level = level;
         attr.log_size = length(buffer.len())?;
         attr.log_buf = address_mut(buffer);
     }
     // SAFETY: the attribute of PROG_LOAD. The kernel reads `insn_cnt` × 8 bytes,
-    // which the slice has, and a license that ends with a zero byte, which a `CStr`
-    // does; it writes at most `log_size` bytes to a buffer that the caller lent for
+    // which the slice has, a license that ends with a zero byte, which a `CStr`
+    // does, and as many records of functions and lines, of the stated sizes, as their slices have; it writes at most `log_size` bytes to a buffer that the caller lent for
     // the call. The descriptor is new.
     unsafe { bpf_fd(Command::ProgLoad, &mut attr) }.map(Program)
 }

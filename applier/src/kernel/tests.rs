@@ -41,7 +41,13 @@ fn answers(name: &str, kind: ProgramType, r0: u64, counter: Option<MapKey>) -> R
     code.extend([insn(0x18, 0, 0, 0, low), insn(0, 0, 0, 0, high), insn(EXIT, 0, 0, 0, 0)]);
     Rc::new(Component::of(name, kind, code).with(|parts| {
         parts.loads.extend(counter.map(|key| MapLoad { at: 0, map: ComponentMap::Set(key) }));
-        parts.lines.push(SourceLine { at: 0, file: format!("src/{name}.bpf.c"), line: 41, text: String::new() });
+        parts.lines.push(SourceLine {
+            at: 0,
+            file: format!("src/{name}.bpf.c"),
+            line: 41,
+            column: 1,
+            text: String::new(),
+        });
     }))
 }
 
@@ -100,7 +106,7 @@ impl Wire {
              ip -n {name} link set vA up; ip -n {name} link set vB up"
         ));
         let run = tempfile::tempdir().unwrap();
-        let places = Places { bpffs: BPFFS.into(), run: run.path().to_owned() };
+        let places = Places { bpffs: BPFFS.into(), run: run.path().to_owned(), ..Places::default() };
         let kernel = LinuxKernel::new(places, name.parse().unwrap());
         let path = Path::new("/run/netns").join(&name);
         let facts = namespace(Some(&path)).unwrap();
@@ -403,22 +409,75 @@ fn counters_survive_a_replace() {
     assert_eq!(ours.maps[&key].id, id);
 }
 
-#[test]
-fn the_kernel_follows_the_rule_for_every_verdict() {
-    let mut wire = Wire::new("rule");
-    let verdicts = [0, 1, 2, 3, 4, 9, 0xffff_ffff, u64::MAX, 0x1_0000_0002, 0x8000_0000];
-    let proceed = [vec![], vec![2], vec![-1], vec![-1, 0, 3], vec![1, 2, 9], vec![i32::MIN]];
-    for r0 in verdicts {
-        for on in &proceed {
-            let on: ProceedOn = on.iter().copied().collect();
-            let (first, last) =
-                (answers("first", ProgramType::Xdp, r0, None), answers("last", ProgramType::Xdp, 5, None));
-            let hops = [(&first, on.clone()), (&first, on.clone()), (&last, on.clone())];
-            let program = wire.load(Hook::Xdp, Mode::Native, &hops, &BTreeMap::new());
-            let wanted = verdict(&[(r0, &on), (r0, &on), (5, &on)]).unwrap();
-            let found = sys::prog_test_run(program.program(), &[0; 64]).unwrap().cast_signed();
-            assert_eq!(found, wanted, "r0 = {r0:#x}, proceed_on {on:?}");
+/// How a program that answers `r0` is written.
+#[derive(Clone, Copy, Debug)]
+enum Written {
+    /// As it comes, with one exit at its end.
+    Plainly,
+    /// With an exit in its middle, which is the one taken.
+    InTheMiddle,
+    /// So that it can't be spliced.
+    ToBeCalled,
+}
+
+fn written(name: &str, how: Written, r0: u64) -> Rc<Component> {
+    let low = u32::try_from(r0 & 0xffff_ffff).unwrap().cast_signed();
+    let high = u32::try_from(r0 >> 32).unwrap().cast_signed();
+    let answer = [insn(0x18, 0, 0, 0, low), insn(0, 0, 0, 0, high), insn(EXIT, 0, 0, 0, 0)];
+    // Asks the packet's length of the context, so that what gets another one is refused.
+    let asks = insn(0x61, 3, 1, 0, 0);
+    let code = match how {
+        Written::Plainly => [&[asks][..], &answer].concat(),
+        Written::InTheMiddle => {
+            let jump = insn(0x15, 3, 0, 3, 0);
+            [&[asks, jump][..], &answer, &[insn(0xb7, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)]].concat()
         }
+        Written::ToBeCalled => [&[asks, insn(0xbf, 2, 10, 0, 0)][..], &answer].concat(),
+    };
+    Rc::new(Component::of(name, ProgramType::Xdp, code))
+}
+
+#[test]
+fn the_kernel_follows_the_rule_for_every_verdict_however_a_program_is_carried() {
+    use Written::{InTheMiddle, Plainly, ToBeCalled};
+
+    let mut wire = Wire::new("rule");
+    let verdicts = [0, 2, 3, 9, 0xffff_ffff, u64::MAX, 0x1_0000_0002, 0x8000_0000];
+    let proceed = [vec![], vec![2], vec![-1], vec![-1, 0, 3], vec![2, 9], vec![i32::MIN]];
+    let ways = [
+        [Plainly, Plainly, Plainly],
+        [InTheMiddle, ToBeCalled, InTheMiddle],
+        [ToBeCalled, InTheMiddle, Plainly],
+        [InTheMiddle, Plainly, ToBeCalled],
+        [ToBeCalled, ToBeCalled, ToBeCalled],
+    ];
+    for how in ways {
+        for r0 in verdicts {
+            for on in &proceed {
+                let on: ProceedOn = on.iter().copied().collect();
+                let first = written("first", how[0], r0);
+                let second = written("second", how[1], 2);
+                let last = written("last", how[2], 0x5_0000_0005);
+                // The first one runs twice.
+                let hops = [&first, &second, &first, &last].map(|component| (component, on.clone()));
+                let program = wire.load(Hook::Xdp, Mode::Native, &hops, &BTreeMap::new());
+                let wanted = verdict(&[(r0, &on), (2, &on), (r0, &on), (0x5_0000_0005, &on)]).unwrap();
+                let found = sys::prog_test_run(program.program(), &[0; 64]).unwrap().cast_signed();
+                assert_eq!(found, wanted, "{how:?}, r0 = {r0:#x}, proceed_on {on:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_test_of_ways_to_carry_a_program_carries_it_so() {
+    let set: SetName = "forms".parse().unwrap();
+    let pass = Hook::Xdp.default_proceed_on();
+    for (how, wanted) in [(Written::Plainly, true), (Written::InTheMiddle, true), (Written::ToBeCalled, false)] {
+        let (first, last) = (written("first", how, 2), written("last", Written::Plainly, 2));
+        let hops = [(&first, pass.clone()), (&last, pass.clone())];
+        let chain = chain(&record(&set, Hook::Xdp, Mode::Native, &hops), &hops);
+        assert_eq!(chain.forms()[0] == crate::fuse::Form::Spliced, wanted, "{how:?}");
     }
 }
 
@@ -426,7 +485,13 @@ fn the_kernel_follows_the_rule_for_every_verdict() {
 fn the_verifiers_reason_comes_with_the_line_of_c() {
     let mut wire = Wire::new("verifier");
     let bad = Rc::new(Component::of("guard", ProgramType::Xdp, vec![insn(EXIT, 0, 0, 0, 0)]).with(|parts| {
-        parts.lines.push(SourceLine { at: 0, file: "src/guard.bpf.c".to_owned(), line: 41, text: String::new() });
+        parts.lines.push(SourceLine {
+            at: 0,
+            file: "src/guard.bpf.c".to_owned(),
+            line: 41,
+            column: 1,
+            text: String::new(),
+        });
     }));
     let good = answers("meter", ProgramType::Xdp, 2, None);
     let pass = Hook::Xdp.default_proceed_on();
@@ -451,6 +516,7 @@ fn a_foreign_program_is_named_and_left_alone() {
         name: "alien",
         flags: 0,
         attach_type: 0,
+        described: None,
     };
     let program = sys::prog_load(&spec, None).unwrap();
     let pin = Path::new(BPFFS).join(&wire.name);

@@ -21,7 +21,10 @@ pub(super) fn all_gone(programs: &[RecordedProgram]) -> Vec<ChainLine> {
 }
 
 fn lines(programs: &[RecordedProgram], mark: Mark) -> Vec<ChainLine> {
-    programs.iter().map(|program| ChainLine { program: program.name.clone(), mark, notes: Vec::new() }).collect()
+    programs
+        .iter()
+        .map(|program| ChainLine { program: program.name.clone(), mark, notes: Vec::new(), form: None })
+        .collect()
 }
 
 /// The lines that turn `old` into `new`: the new chain in order, with what goes shown where it was.
@@ -46,6 +49,7 @@ pub(super) fn diff(hook: Hook, old: &[RecordedProgram], new: &[RecordedProgram])
                 program: program.name.clone(),
                 mark: Mark::Added,
                 notes: vec![Note::NewInManifest],
+                form: None,
             });
             continue;
         };
@@ -62,14 +66,14 @@ pub(super) fn diff(hook: Hook, old: &[RecordedProgram], new: &[RecordedProgram])
         let asked = at + 1 < new.len() && was_at + 1 < old.len();
         notes.extend(changes(hook, was, program, asked));
         let mark = if notes.is_empty() { Mark::Same } else { Mark::Changed };
-        lines.push(ChainLine { program: program.name.clone(), mark, notes });
+        lines.push(ChainLine { program: program.name.clone(), mark, notes, form: None });
     }
     lines.extend(gone.filter(|(key, _)| !news.contains(*key)).map(|(_, program)| removed(&program.name)));
     lines
 }
 
 fn removed(program: &ProgramName) -> ChainLine {
-    ChainLine { program: program.clone(), mark: Mark::Removed, notes: vec![Note::NoLongerInManifest] }
+    ChainLine { program: program.clone(), mark: Mark::Removed, notes: vec![Note::NoLongerInManifest], form: None }
 }
 
 fn changes(hook: Hook, old: &RecordedProgram, new: &RecordedProgram, asked: bool) -> Vec<Note> {

@@ -10,6 +10,7 @@ use super::{
     Purpose, Warning, describe,
     hooks::{label, long_label},
 };
+use crate::fuse::Form;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,7 +118,9 @@ impl Display for HookPlan {
             self.verb(),
             because.join(", ")
         )?;
-        let rows: Vec<_> = self.lines.iter().map(ChainLine::row).collect();
+        // That all are spliced is what is expected.
+        let is_mixed = self.lines.iter().any(|line| line.form.is_some_and(|form| form != Form::Spliced));
+        let rows: Vec<_> = self.lines.iter().map(|line| line.row(is_mixed)).collect();
         write_rows(f, &rows)?;
         if self.loads().is_some() && !self.others.is_empty() {
             let others: Vec<_> = self.others.iter().map(describe).collect();
@@ -199,8 +202,10 @@ fn count(lines: &[ChainLine]) -> String {
 }
 
 impl ChainLine {
-    fn row(&self) -> (&'static str, String, String) {
-        let notes: Vec<_> = self.notes.iter().map(ToString::to_string).collect();
+    /// Mark, name and words; with how it is carried, where that `is_told`.
+    fn row(&self, is_told: bool) -> (&'static str, String, String) {
+        let form = self.form.filter(|_| is_told).map(|form| form.to_string());
+        let notes: Vec<_> = self.notes.iter().map(ToString::to_string).chain(form).collect();
         (self.mark.as_str(), self.program.to_string(), notes.join(", "))
     }
 }
@@ -238,6 +243,10 @@ impl Display for Note {
 impl Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Waiting(waiting) if waiting.hook.is_cgroup() => {
+                let path = waiting.pattern.escape_default();
+                write!(f, "there is no cgroup `{path}`; the {} chain waits for it", waiting.hook)
+            }
             Self::Waiting(waiting) => {
                 write!(f, "no interface matches `{}`", waiting.pattern.escape_default())?;
                 if let Some(netns) = &waiting.netns {

@@ -137,8 +137,9 @@ impl Bench {
             maps,
             globals: programs.iter().enumerate().map(|(at, (name, _))| (name.parse().unwrap(), of(at))).collect(),
         };
-        let places = Places { run: self.folder.path().join("run"), ..Places::default() };
-        Session::new(verified, declared, HostFacts::default(), places).unwrap()
+        let below = |name: &str| self.folder.path().join(name);
+        let places = Places { run: below("run"), state: below("state"), ..Places::default() };
+        Session::new(verified, declared, Authority::Reference, HostFacts::default(), places).unwrap()
     }
 
     fn sign(&self, network: &Network, pinned: &Pinned) {

@@ -18,6 +18,7 @@ use bpfkit_schemas::{
 
 use super::*;
 
+mod again;
 mod attacks;
 mod block;
 mod programs;
@@ -187,6 +188,7 @@ fn edge(signatures: Vec<RawSignature>) -> FetchedBundle {
         signatures,
         images: Vec::new(),
         ignored_referrers: 0,
+        parts: bpfkit_bundler::Parts::default(),
     }
 }
 

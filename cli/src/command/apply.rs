@@ -1,19 +1,21 @@
 //! `bpfkit plan` and `bpfkit apply`: the same road up to the last call.
 
+use std::time::Duration;
+
 use bpfkit_applier::{
-    execute::Outcome,
-    kernel::{KernelError, Places},
-    plan::Plan,
-    session::{Declared, Session},
+    generations::{self, Applied, State, StoreError, pending},
+    kernel::Places,
+    session::{Authority, Declared, Session},
 };
+use bpfkit_bundler::Network;
 use bpfkit_schemas::{
-    Code, Diagnostic, bundle::ProgramOrigin, code::Exit, diagnostic::Diagnose as _, manifest::ProgramSource,
+    Code, Diagnostic, Severity, bundle::ProgramOrigin, code::Exit, diagnostic::Diagnose as _, manifest::ProgramSource,
     report::PlanReport,
 };
 
-use super::{bundle, verify};
+use super::{bundle, put_back, restore, verify};
 use crate::{
-    args::{self, Build, Global, Jobs, ReferenceArg},
+    args::{self, Build, Global, Jobs},
     failure::{Failure, Result},
     host,
     project::{self, Project},
@@ -23,40 +25,84 @@ use crate::{
 /// `bpfkit plan`.
 pub(super) fn plan(args: &args::Plan, global: &Global, ui: &Ui) -> Result<Exit> {
     root()?;
-    let session = session(&args.reference, global, ui)?;
+    let session = session(args.reference.reference.as_deref(), global, &bundle::network(), ui)?;
     let plan = session.plan()?;
     ui.show(&PlanReport::from(&plan), || plan.to_string())?;
     Ok(if args.exit_code && !plan.is_empty() { Exit::ChangesPending } else { Exit::Done })
 }
 
 /// `bpfkit apply`.
-pub(super) fn run(args: &ReferenceArg, global: &Global, ui: &Ui) -> Result<Exit> {
+pub(super) fn run(args: &args::Apply, global: &Global, ui: &Ui) -> Result<Exit> {
     root()?;
-    let session = session(args, global, ui)?;
-    apply(&session, ui)
+    if args.last {
+        return restore::run(args.what.as_deref(), ui);
+    }
+    let network = if args.offline { Network::offline() } else { bundle::network() };
+    let session = session(args.what.as_deref(), global, &network, ui)?;
+    match args.confirm {
+        None => apply(&session, ui),
+        Some(patience) => apply_until_confirmed(&session, patience, ui),
+    }
 }
 
 /// Applies, and shows the plan and how it went.
 pub(super) fn apply(session: &Session, ui: &Ui) -> Result<Exit> {
     let progress = ui.progress("applying");
-    let (plan, outcome) = session.apply()?;
+    let applied = generations::apply(session)?;
     drop(progress);
-    finish(&plan, &outcome, ui)
+    finish(&applied, ui)
 }
 
-/// Shows a plan that was carried out, and its outcome.
-pub(super) fn finish(plan: &Plan, outcome: &Outcome<KernelError>, ui: &Ui) -> Result<Exit> {
-    let problems = outcome.diagnose();
+/// Applies, and says what is to be done before the time is over.
+fn apply_until_confirmed(session: &Session, patience: Duration, ui: &Ui) -> Result<Exit> {
+    let today = host::today()?;
+    let progress = ui.progress("applying");
+    let applied = pending::apply(session, patience, &today, |set, number| put_back::start(set, number, &today.places))?;
+    drop(progress);
+    let exit = finish(&applied, ui)?;
+    match applied.generation.as_ref().map(|generation| (generation.number, &generation.state)) {
+        Some((number, State::Pending { back_to, .. })) => {
+            let set = session.set();
+            let otherwise = match back_to {
+                Some(back_to) => format!("generation {back_to} is put back"),
+                None => format!("`{set}` is removed"),
+            };
+            let seconds = patience.as_secs();
+            ui.say(&format!(
+                "generation {number} waits: `bpfkit confirm {set}` within {seconds} s keeps it, else {otherwise}"
+            ));
+        }
+        _ if applied.plan.is_empty() => ui.say("nothing was changed, so there is nothing to confirm"),
+        _ => {}
+    }
+    Ok(exit)
+}
+
+/// Shows a plan that was carried out, its outcome, and what could not be kept.
+pub(super) fn finish(applied: &Applied, ui: &Ui) -> Result<Exit> {
+    let Applied { plan, outcome, generation, .. } = applied;
+    let problems = problems(applied);
     if outcome.stopped.is_some() {
         ui.diagnostics(&problems);
         return Ok(outcome.exit());
     }
-    ui.show(&PlanReport::from(plan), || plan.to_string())?;
+    let mut report = PlanReport::from(plan);
+    report.generation = generation.as_ref().map(|one| one.report(Some(one.number)));
+    ui.show(&report, || plan.to_string())?;
     ui.diagnostics(&problems);
     if !plan.is_empty() {
         ui.say(&format!("done: {} steps", outcome.done.len()));
     }
     Ok(outcome.exit())
+}
+
+/// What went wrong; what could not be kept is a warning, since the chains are as they should be.
+pub(super) fn problems(applied: &Applied) -> Vec<Diagnostic> {
+    let mut problems = applied.outcome.diagnose();
+    for unkept in applied.unkept.iter().flat_map(StoreError::diagnose) {
+        problems.push(Diagnostic { severity: Severity::Warning, ..unkept });
+    }
+    problems
 }
 
 /// Loading and attaching takes root; saying so first beats a refusal from deep inside.
@@ -67,8 +113,8 @@ pub(super) fn root() -> Result<()> {
     Err(Failure::one(Diagnostic::error(Code::NOT_ROOT, "this needs root").help("run it with sudo")))
 }
 
-fn session(args: &ReferenceArg, global: &Global, ui: &Ui) -> Result<Session> {
-    match &args.reference {
+fn session(reference: Option<&str>, global: &Global, network: &Network, ui: &Ui) -> Result<Session> {
+    match reference {
         Some(text) => {
             if !global.set.is_empty() {
                 return Err(Failure::usage(
@@ -76,28 +122,28 @@ fn session(args: &ReferenceArg, global: &Global, ui: &Ui) -> Result<Session> {
                     "what was signed can't be changed by a variable; set it when bundling",
                 ));
             }
-            by_reference(text, global, ui)
+            by_reference(text, global, network, ui)
         }
-        None => by_manifest(&Project::open(global, ui)?, ui),
+        None => by_manifest(&Project::open(global, ui)?, network, ui),
     }
 }
 
 /// Somebody else's word: everything comes from the signed bundle, and whom to believe from the host.
-fn by_reference(text: &str, global: &Global, ui: &Ui) -> Result<Session> {
-    let (fetched, asked) = verify::by_reference(&project::reference(text, global)?, ui)?;
+fn by_reference(text: &str, global: &Global, network: &Network, ui: &Ui) -> Result<Session> {
+    let (fetched, asked) = verify::by_reference(&project::reference(text, global)?, network, ui)?;
     let verified = verify::believe(fetched, &asked, None)?;
     let declared = Declared::by_bundle(&verified);
-    Ok(Session::new(verified, declared, host::facts(), Places::default())?)
+    Ok(Session::new(verified, declared, Authority::Reference, host::facts(), Places::default())?)
 }
 
 /// The operator's own word: the manifest on this disk, programs from its bundle.
-pub(super) fn by_manifest(project: &Project, ui: &Ui) -> Result<Session> {
+pub(super) fn by_manifest(project: &Project, network: &Network, ui: &Ui) -> Result<Session> {
     let only_images = project.manifest.programs.iter().all(|p| matches!(p.from, ProgramSource::Image { .. }));
     let last = bundle::last(project).ok().filter(|last| last.shape == bundle::shape(&project.manifest));
     if only_images && last.is_none() {
         // Nothing is to be compiled, so that fetching the images is all there is to do.
         let build = Build { jobs: Jobs { jobs: None }, locked: false };
-        bundle::make(project, &args::Bundle { build, tag: "dev".to_owned() }, ui)?;
+        bundle::make(project, &args::Bundle { build, tag: "dev".to_owned() }, network, ui)?;
     }
     let (fetched, asked) = verify::of_project(project)?;
     let problems = stale(project, &fetched)?;
@@ -106,7 +152,8 @@ pub(super) fn by_manifest(project: &Project, ui: &Ui) -> Result<Session> {
     }
     let verified = verify::believe(fetched, &asked, Some(project))?;
     let declared = Declared::by_manifest(&project.manifest, &verified);
-    Ok(Session::new(verified, declared, host::facts(), Places::default())?)
+    let authority = Authority::Manifest { trust: project.trust()?.unwrap_or_default() };
+    Ok(Session::new(verified, declared, authority, host::facts(), Places::default())?)
 }
 
 /// What the bundle says differently from the folder: what shaped it, programs that are not in it or come

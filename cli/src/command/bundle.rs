@@ -41,7 +41,7 @@ pub(super) struct Last {
 
 pub(super) fn run(args: &args::Bundle, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
-    let (tag, bundled) = make(&project, args, ui)?;
+    let (tag, bundled) = make(&project, args, &network(), ui)?;
     let reference =
         Reference { place: bundled.pinned.place.clone(), tag: Some(tag.clone()), digest: Some(bundled.pinned.digest) };
     let report = BundleReport {
@@ -56,13 +56,13 @@ pub(super) fn run(args: &args::Bundle, global: &Global, ui: &Ui) -> Result<Exit>
 }
 
 /// Builds, lays out, and remembers what was made.
-pub(super) fn make(project: &Project, args: &args::Bundle, ui: &Ui) -> Result<(Tag, Bundled)> {
+pub(super) fn make(project: &Project, args: &args::Bundle, network: &Network, ui: &Ui) -> Result<(Tag, Bundled)> {
     let version: Tag = args
         .tag
         .parse()
         .map_err(|e: bpfkit_schemas::names::BadName| Failure::usage(e.to_string(), "like `--tag 1.4`"))?;
     let built = build::objects(project, &args.build, ui)?;
-    let images = images(project, args.build.locked, ui)?;
+    let images = images(project, args.build.locked, network, ui)?;
     let pack = pack(project, &version, &built, images)?;
     let layout = Layout::create(project.layout_dir())?;
     let bundled = bundler::bundle(&layout, &pack)?;
@@ -217,11 +217,10 @@ fn from_image(
 }
 
 /// Fetches the images that programs come from, each by the digest that the lock knows or that its tag has now.
-fn images(project: &Project, locked: bool, ui: &Ui) -> Result<Vec<(ProgramName, FetchedImage)>> {
+fn images(project: &Project, locked: bool, network: &Network, ui: &Ui) -> Result<Vec<(ProgramName, FetchedImage)>> {
     let known = lock::read(project)?.images;
     let mut used = BTreeMap::new();
     let mut images = Vec::new();
-    let network = network();
     let progress = ui.progress("fetching images");
     for program in &project.manifest.programs {
         let ProgramSource::Image { reference, pick, .. } = &program.from else { continue };
@@ -229,14 +228,14 @@ fn images(project: &Project, locked: bool, ui: &Ui) -> Result<Vec<(ProgramName, 
         let pinned = match (reference.pinned(), known.get(&reference.to_string())) {
             (Some(pinned), _) => pinned,
             (None, Some(digest)) => Pinned { place: reference.place.clone(), digest: *digest },
-            (None, None) => bundler::pin(&network, &project.placed(reference))?,
+            (None, None) => bundler::pin(network, &project.placed(reference))?,
         };
         if reference.digest.is_none() {
             used.insert(reference.to_string(), pinned.digest);
         }
         let pinned = Pinned { place: project.placed_at(&pinned.place), digest: pinned.digest };
         let image = bundler::pull_image(
-            &network,
+            network,
             &pinned,
             &project.manifest.build.platforms,
             pick.as_ref(),

@@ -19,9 +19,10 @@ pub(super) fn run(args: &Jobs, global: &Global, ui: &Ui) -> Result<Exit> {
     let project = Project::open(global, ui)?;
     let key = dev_key(&project, ui)?;
     let build = Build { jobs: Jobs { jobs: args.jobs }, locked: false };
-    let (_, bundled) = bundle::make(&project, &args::Bundle { build, tag: "dev".to_owned() }, ui)?;
-    sign::sign(&key, Role::Author, &bundler::list(&bundle::network(), &bundled.pinned)?)?;
-    let session = apply::by_manifest(&project, ui)?;
+    let network = bundle::network();
+    let (_, bundled) = bundle::make(&project, &args::Bundle { build, tag: "dev".to_owned() }, &network, ui)?;
+    sign::sign(&key, Role::Author, &bundler::list(&network, &bundled.pinned)?)?;
+    let session = apply::by_manifest(&project, &network, ui)?;
     apply::apply(&session, ui)
 }
 

@@ -25,7 +25,7 @@ pub(super) fn run(args: &ReferenceArg, global: &Global, ui: &Ui) -> Result<Exit>
         Some(text) => bundler::pin(&network(), &project::reference(text, global)?)?,
         None => last_pinned(&Project::open(global, ui)?)?.1,
     };
-    let fetched = verify::fetch(&pinned)?;
+    let fetched = verify::fetch(&pinned, &network())?;
     let config = serde_json::to_value(&fetched.config).unwrap_or_default();
     let report = InspectReport {
         version: VERSION,

@@ -1,6 +1,6 @@
 //! `bpfkit remove`: a set off this host.
 
-use bpfkit_applier::{kernel::Places, session};
+use bpfkit_applier::{generations, kernel::Places};
 use bpfkit_schemas::{code::Exit, names::SetName};
 
 use super::apply;
@@ -14,11 +14,15 @@ use crate::{
 pub(super) fn run(args: &Remove, global: &Global, ui: &Ui) -> Result<Exit> {
     apply::root()?;
     let set: SetName = match &args.name {
-        Some(name) => name.parse().map_err(|e: bpfkit_schemas::names::BadName| {
-            Failure::usage(e.to_string(), "`bpfkit status` shows the sets of this host")
-        })?,
+        Some(name) => named(name)?,
         None => Project::open(global, ui)?.manifest.name,
     };
-    let (plan, outcome) = session::take_off(&set, Places::default())?;
-    apply::finish(&plan, &outcome, ui)
+    apply::finish(&generations::remove(&set, Places::default())?, ui)
+}
+
+/// A set's name as it was typed.
+pub(super) fn named(name: &str) -> Result<SetName> {
+    name.parse().map_err(|e: bpfkit_schemas::names::BadName| {
+        Failure::usage(e.to_string(), "`bpfkit status` shows the sets of this host")
+    })
 }

@@ -1,6 +1,7 @@
 //! `bpfkit status`: what is live, and whether it drifted.
 
 use bpfkit_applier::{
+    generations::{self, Store},
     kernel::{self, Places},
     session,
     status::{Status, status},
@@ -9,15 +10,16 @@ use bpfkit_schemas::{
     Diagnostic, Severity,
     code::Exit,
     names::SetName,
-    report::{SetsReport, StatusReport, VERSION},
+    report::{GenerationReport, SetsReport, StatusReport, VERSION},
 };
 
-use super::apply;
+use super::{apply, bundle};
 use crate::{
     args::{Global, SetArg},
     failure::{Failure, Result},
     project::Project,
     ui::Ui,
+    view,
 };
 
 pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
@@ -29,14 +31,38 @@ pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
         // A set that was asked for by name, or by its manifest, and is nowhere, is not as it was applied;
         // unless all that its manifest wants is to wait for an interface.
         drifted |= found.has_drifted() || found.hooks.is_empty() && found.waiting.is_empty();
+        let kept = kept(&found.set)?;
         text.push_str(&found.to_string());
-        report.sets.push(StatusReport::from(&found));
+        text.push_str(&view::generations::summary(&found.set, !found.hooks.is_empty(), &kept));
+        if args.generations {
+            text.push_str(&view::generations::list(&kept));
+        }
+        report.sets.push(StatusReport { generations: kept, ..StatusReport::from(&found) });
     }
     if report.sets.is_empty() {
         "no set is live on this host\n".clone_into(&mut text);
     }
     ui.show(&report, || text)?;
     Ok(if drifted { Exit::ChangesPending } else { Exit::Done })
+}
+
+/// What is kept of a set, the newest first; a damaged one by its number alone.
+fn kept(set: &SetName) -> Result<Vec<GenerationReport>> {
+    let places = Places::default();
+    let live = generations::live(set, &places);
+    let damaged = |number| GenerationReport {
+        number,
+        live: live == Some(number),
+        state: "damaged".to_owned(),
+        seconds_left: None,
+        back_to: None,
+        made: None,
+        of: None,
+        applied: None,
+        reference: None,
+    };
+    let all = Store::new(&places, set).all()?;
+    Ok(all.into_iter().map(|(number, read)| read.map_or_else(|_| damaged(number), |one| one.report(live))).collect())
 }
 
 /// The set that was asked for, else the manifest's, compared with it, else every set that is live.
@@ -53,7 +79,7 @@ fn statuses(args: &SetArg, global: &Global, ui: &Ui) -> Result<Vec<Status>> {
         return kernel::sets(&Places::default())?.iter().map(from_records).collect();
     }
     let project = Project::open(global, ui)?;
-    let wanted = apply::by_manifest(&project, ui).and_then(|session| Ok(session.survey()?));
+    let wanted = apply::by_manifest(&project, &bundle::network(), ui).and_then(|session| Ok(session.survey()?));
     Ok(vec![match wanted {
         Ok((desired, live)) => status(&live, Some(&desired)),
         Err(failure) => {

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use bpfkit_applier::trust::{Asked, NoPolicy, Policy, VerifiedBundle, Word, decide};
-use bpfkit_bundler::{self as bundler, FetchedBundle, Limits, key::PublicKey};
+use bpfkit_bundler::{self as bundler, FetchedBundle, Limits, Network, key::PublicKey};
 use bpfkit_schemas::{
-    Code, Diagnostic,
     bundle::ProgramOrigin,
     code::Exit,
     names::KeyName,
@@ -30,7 +29,7 @@ pub(super) fn run(args: &Verify, global: &Global, ui: &Ui) -> Result<Exit> {
         None => Some(Project::open(global, ui)?),
     };
     let (fetched, asked) = match (&args.reference, &project) {
-        (Some(text), _) => by_reference(&project::reference(text, global)?, ui)?,
+        (Some(text), _) => by_reference(&project::reference(text, global)?, &network(), ui)?,
         (None, Some(project)) => of_project(project)?,
         (None, None) => return Err(Failure::usage("there is nothing to verify", "name a set by reference")),
     };
@@ -61,12 +60,11 @@ pub(super) fn run(args: &Verify, global: &Global, ui: &Ui) -> Result<Exit> {
 ///
 /// In a registry a repository's place is its name, and what lies there must be signed for it: a
 /// registry can't pass one repository's bundle off as another's. A layout has no name of its own.
-pub(super) fn by_reference(reference: &Reference, ui: &Ui) -> Result<(FetchedBundle, Asked)> {
-    let network = network();
+pub(super) fn by_reference(reference: &Reference, network: &Network, ui: &Ui) -> Result<(FetchedBundle, Asked)> {
     let progress = ui.progress("fetching");
     progress.say(format!("fetching {reference}"));
-    let pinned = bundler::pin(&network, reference)?;
-    let fetched = fetch(&pinned)?;
+    let pinned = bundler::pin(network, reference)?;
+    let fetched = fetch(&pinned, network)?;
     let repository = match &reference.place {
         Place::Registry(name) => Some(name.clone()),
         Place::Layout(_) => None,
@@ -86,18 +84,14 @@ pub(super) fn of_project(project: &Project) -> Result<(FetchedBundle, Asked)> {
         version: Some(last.version),
         word: Word::Manifest,
     };
-    Ok((fetch(&pinned)?, asked))
+    // A layout beside the manifest.
+    Ok((fetch(&pinned, &Network::offline())?, asked))
 }
 
 /// Pulls a set for this machine.
-pub(super) fn fetch(pinned: &Pinned) -> Result<FetchedBundle> {
-    let platform = host::platform().ok_or_else(|| {
-        Failure::one(
-            Diagnostic::error(Code::BUNDLE_NOT_FOUND, "bpfkit doesn't know this machine's platform")
-                .help("it runs on linux/amd64 and linux/arm64"),
-        )
-    })?;
-    Ok(bundler::pull(&network(), pinned, platform, &Limits::default())?)
+pub(super) fn fetch(pinned: &Pinned, network: &Network) -> Result<FetchedBundle> {
+    let platform = host::known_platform()?;
+    Ok(bundler::pull(network, pinned, platform, &Limits::default())?)
 }
 
 /// The policy of a manifest's own trust block; without one nothing is believed.

@@ -1,6 +1,9 @@
 //! The parts of an ELF file → [`Object`]: programs, references and what the object wants from the kernel.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bpfkit_schemas::Digest;
 use sha2::{Digest as _, Sha256};
@@ -41,7 +44,7 @@ pub(super) fn object(bytes: &[u8]) -> Result<Object, Vec<ObjectProblem>> {
         digest: Digest::from_bytes(Sha256::digest(bytes).into()),
         size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         btf: match btf {
-            Some(btf) => btf,
+            Some(btf) => Arc::new(btf),
             None => return Err(problems),
         },
         ext,

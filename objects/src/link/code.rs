@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bpfkit_schemas::{chain::Globals, section};
 
-use super::{Line, LinkProblem, Linked, MapRef, Outcome, RelocationReport, Subprogram, Uses, maps};
+use super::{Line, LinkProblem, Linked, MapRef, Outcome, RelocationReport, Subprogram, TypeRef, Uses, maps};
 use crate::{
     btf::{
-        Btf,
+        Btf, Kind, TypeId,
         ext::{CoreRecord, LineRecord},
     },
     core_relo::{CoreKind, CoreProblem, Resolution, Resolver, patch},
@@ -31,7 +31,9 @@ const NO_TYPE: i32 = -1;
 pub(super) fn link(object: &Object, entry: &str, kernel: &Btf, globals: &Globals) -> Result<Linked, Vec<LinkProblem>> {
     let mut linker = Linker::new(object, entry, kernel)?;
     linker.run();
-    let Linker { mut problems, instructions, placed, order, references, lines, reports, mut uses, .. } = linker;
+    let Linker {
+        mut problems, instructions, placed, order, references, mut type_refs, lines, reports, mut uses, ..
+    } = linker;
 
     let mut data: Vec<_> = object.maps.iter().map(|map| map.initial.clone()).collect();
     if let Err(misfits) = object.encode_globals(globals, &mut data) {
@@ -57,12 +59,18 @@ pub(super) fn link(object: &Object, entry: &str, kernel: &Btf, globals: &Globals
     map_refs.sort_by_key(|reference| reference.insn);
     let mut lines = lines;
     lines.sort_by_key(|line| line.insn);
+    type_refs.sort_by_key(|reference| reference.insn);
 
     let helpers: BTreeSet<u32> = helpers(&instructions);
     uses.tail_calls = u32::try_from(HELPER_TAIL_CALL).is_ok_and(|helper| helpers.contains(&helper));
     let subprograms = order.iter().filter_map(|index| {
         let function = object.functions.get(*index)?;
-        Some(Subprogram { name: function.name.clone(), start: *placed.get(index)?, global: function.global })
+        Some(Subprogram {
+            name: function.name.clone(),
+            start: *placed.get(index)?,
+            global: function.global,
+            ty: function_type(object, function),
+        })
     });
     let section = order.first().and_then(|index| object.functions.get(*index)).map_or("", |f| object.section(f));
     let meaning = section::meaning(section);
@@ -81,6 +89,7 @@ pub(super) fn link(object: &Object, entry: &str, kernel: &Btf, globals: &Globals
         instructions,
         map_refs,
         maps: linked_maps,
+        type_refs,
         lines,
         helpers,
         uses,
@@ -107,6 +116,13 @@ fn helpers(instructions: &[Insn]) -> BTreeSet<u32> {
     called.collect()
 }
 
+/// The function's type, where `.BTF.ext` notes one for its first instruction.
+fn function_type(object: &Object, function: &Function) -> Option<TypeId> {
+    let records = object.ext.functions.get(object.section(function))?;
+    let record = records.iter().find(|record| record.offset == bytes(function.start))?;
+    matches!(object.btf.kind(record.ty), Kind::Func { .. }).then_some(record.ty)
+}
+
 struct Linker<'a> {
     object: &'a Object,
     resolver: Resolver<'a>,
@@ -120,6 +136,7 @@ struct Linker<'a> {
     order: Vec<usize>,
     /// With the object's map numbers.
     references: Vec<MapRef>,
+    type_refs: Vec<TypeRef>,
     lines: Vec<Line>,
     reports: Vec<RelocationReport>,
     uses: Uses,
@@ -161,6 +178,7 @@ impl<'a> Linker<'a> {
             placed: HashMap::new(),
             order: Vec::new(),
             references: Vec::new(),
+            type_refs: Vec::new(),
             lines: Vec::new(),
             reports: Vec::new(),
             uses: Uses::default(),
@@ -258,6 +276,9 @@ impl<'a> Linker<'a> {
                 }
             };
             let Some(kind) = CoreKind::from_number(record.kind) else { continue };
+            if kind == CoreKind::TypeIdLocal {
+                self.type_refs.push(TypeRef { insn: start.saturating_add(at), ty: record.ty });
+            }
             self.reports.push(RelocationReport { insn: at, function: name, kind, access, line, outcome });
         }
     }

@@ -11,8 +11,9 @@ Run the command with sudo. `check`, `build`, `bundle`, `inspect` and `verify` ne
 "The kernel answered EPERM or EACCES. Loading programs and changing hooks needs CAP_BPF,
 CAP_NET_ADMIN, CAP_PERFMON and, to enter network namespaces and mount bpffs, CAP_SYS_ADMIN.
 
-Run the command as root. Inside a container, give it these capabilities. If you are root already, the
-kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, at lockdown
+Run the command as root. Inside a container, give it these capabilities. Before Linux 5.11 maps and
+programs count as locked memory: bpfkit lifts that limit where it may (CAP_SYS_RESOURCE); where it may
+not, start it with `ulimit -l unlimited`. If you are root already, the kernel itself forbids it: look at `/proc/sys/kernel/unprivileged_bpf_disabled`, at lockdown
 (`/sys/kernel/security/lockdown`) and at security modules.";
     KERNEL_CALL = "A101", Failed, "a call to the kernel failed",
 "The kernel refused a call for a reason that bpfkit has no better words for. The message says what was
@@ -100,20 +101,9 @@ program was compiled for another type, so it would read a context that isn't the
 
 Put it into a chain of its own type. Where the section name says nothing (`SEC(\"classifier\")` in old objects),
 state `type:` in the manifest.";
-    FUSE_TAIL_CALL = "A122", Failed, "a program with tail calls can't be fused",
-"bpfkit joins the programs of a chain into one and calls each as a function. A tail call leaves the function that makes it
-and never comes back in the way the program expects, so the chain's order would be lost.
-
-Turn the tail call into a function call (`__noinline`), or let the program be called last in a chain of
-its own on another hook.";
-    FUSE_CALLBACK = "A123", Failed, "a program with callbacks can't be fused",
-"The program hands one of its functions to the kernel as a callback (`bpf_loop`, `bpf_for_each_map_elem`, timers). The kernel
-accepts that only with type information for every function, which a fused chain doesn't carry yet.
-
-Use a bounded `for` loop, which the verifier has followed since Linux 5.3, or an open-coded iterator.";
     FUSE_KERNEL_SYMBOL = "A124", Failed, "a program that uses kernel functions or variables can't be fused",
-"The program calls a kernel function (kfunc) or reads a kernel variable (`__ksym`). The kernel resolves these by type information that belongs to
-one object; a fused chain, made from several, doesn't carry it yet.
+"The program calls a kernel function (kfunc) or reads a kernel variable (`__ksym`). The loader has to look each up in the
+kernel's own types and put its number into the program, which bpfkit doesn't do yet.
 
 Use a helper that does the same (`bpf_*` in `bpf_helpers.h`), or `__kconfig` values as globals.";
     FUSE_LICENSES = "A125", Failed, "the licenses in a chain don't go together",
@@ -132,6 +122,9 @@ Build all programs of the chain with `xdp.frags`, or none.";
 63 are left. Each program brings its own maps and one each for its constants, initialised and
 zeroed global variables.
 
+The constants of all programs share a map where there would be too many; variables can't, since each program's
+map of them has a path of its own.
+
 Share maps between programs (`maps:` in the manifest), or put some programs on another hook.";
     FUSE_TOO_LONG = "A128", Failed, "a chain has too many instructions",
 "The kernel takes programs of up to one million instructions (4,096 without CAP_BPF), and the fused chain is
@@ -139,26 +132,22 @@ longer than that, or so long that a call inside it can't be encoded.
 
 Split the chain over two hooks, or make its programs shorter.";
     FUSE_MAP_NEEDS_BTF = "A129", Failed, "a map's values hold what needs type information",
-"The value of the map holds a spin lock, a timer, a kernel pointer or another field that the kernel manages by type.
-It accepts such a map only with type information for it, which bpfkit doesn't hand over yet.
+"The value of the map holds a kernel pointer, a list, a tree or another field that the kernel manages by type and that programs
+use through kernel functions, which bpfkit doesn't resolve yet; or a global variable is a lock or a timer.
+Declared maps may hold spin locks and timers.
 
-Use atomic operations (`__sync_fetch_and_add`) or a per-CPU map in place of a lock.";
+Move a lock or timer from a global variable into a map, or keep what the pointer led to in the map itself.";
     FUSE_MAP_KIND = "A130", Failed, "a map of this type can't be made",
 "The program declares a map that can't be created from its type and sizes alone: maps of maps need an inner map, struct_ops
-maps and arenas need type information, program arrays serve tail calls, which a fused chain doesn't have.
+maps and arenas need type information.
 
-Use a map type that stands by itself (hash, array, LPM trie, ring buffer, their per-CPU and LRU forms,
+Use a map type that stands by itself (hash, array, LPM trie, ring buffer, their per-CPU and LRU forms, program arrays,
 device, CPU and socket maps).";
     FUSE_EMPTY = "A131", Failed, "a chain has no programs",
 "A chain without programs can't be attached: there would be no verdict. The manifest's check refuses it; this one came from elsewhere.
 
 Name at least one program under the chain's `programs:`, or remove the chain.";
-    FUSE_PACKET_LOAD = "A132", Failed, "a program with old packet loads can't be called from a chain",
-"The program reads the packet with `LD_ABS` or `LD_IND` (`load_byte()` and its relatives, inherited from classic
-BPF). These end the whole program when they fail, so the kernel allows them in a called function only
-with type information, which a fused chain doesn't carry yet. Alone in its chain the program works.
-
-Read the packet directly (`data`, `data_end`), or with `bpf_skb_load_bytes`.";
+    // A122, A123 and A132 were programs with tail calls, callbacks and old packet loads, before chains had types.
 
     NO_INTERFACE = "A301", Failed, "an interface that a chain names doesn't exist",
 "A chain lists an interface by its full name, and this host has no interface of that name in the chain's
@@ -287,6 +276,63 @@ Bundle the set again. A bundle that bpfkit wrote never says this.";
 the host that applies. It names something that this bpfkit doesn't know of the host, or doesn't come to an end.
 
 The facts are `host.name`, `host.arch` and `host.kernel`.";
+    NO_GENERATION = "A350", Failed, "there is no such generation",
+"Each apply that brought something new is kept on this host as a generation, under a number. The last five are kept,
+and always the last two that were meant to stay. The one that was asked for isn't among them, or nothing was kept yet.
+`bpfkit remove` forgets all of a set's.
+
+`bpfkit status NAME --generations` lists what can be gone back to.";
+    GENERATION_DAMAGED = "A351", Failed, "a kept generation is damaged",
+"A generation's file under `/var/lib/bpfkit/<set>/generations` begins with the digest of all that follows. It doesn't hash to
+that, is of another format, or isn't a regular file: a disk went bad, somebody changed it, or another version of bpfkit
+wrote it. Nothing of it is used: chains and the trust block would come out of it.
+
+Go back to another generation, or apply the set anew. What is live isn't touched by this.";
+    NOT_KEPT = "A352", Failed, "the way back can't be kept",
+"What was applied is kept under `/var/lib/bpfkit/<set>`, so that `bpfkit rollback` and `bpfkit apply --last` have something to go back
+to. Writing there failed: the disk is full, mounted read-only, or not ours to write.
+
+As a warning after an apply: the new chains are live, but the next boot restores the generation before. `apply --confirm` refuses
+beforehand, since it couldn't keep its promise. Mend the file system and apply again, which keeps it.";
+    GENERATION_PENDING = "A353", Contended, "a generation waits to be confirmed",
+"Somebody applied with `--confirm` and has some time to say that all is well; otherwise the generation before is put back.
+Another apply in between would be lost with it, or keep what nobody confirmed, so it is refused, whoever makes it.
+
+`bpfkit confirm NAME` keeps what is live, `bpfkit rollback NAME` puts the generation before back at once, `bpfkit remove NAME`
+takes the set off; or wait until the time is over.";
+    NOTHING_PENDING = "A354", Failed, "there is nothing to confirm",
+"`bpfkit confirm` keeps what was applied with `--confirm`. What is live of this set was applied without it, or was confirmed
+already.
+
+`bpfkit status NAME` shows what is live, and whether it waits.";
+    CONFIRMED_TOO_LATE = "A355", Failed, "it was not confirmed in time",
+"The time that `apply --confirm` gave is over, or the machine was booted since. The generation before was put back, or is just
+being put back; what was not confirmed isn't live any more.
+
+Go back to it by its number (`bpfkit rollback NAME NUMBER`), or apply again and give it more time.";
+    NO_WATCHER = "A356", Failed, "nobody would put it back",
+"`apply --confirm` starts a process that outlives it, its terminal and its connection, and puts the generation before back when
+nobody confirms. That process could not be started, so nothing was changed: a change that nobody would take back is not
+what was asked for.
+
+The cause says why. Without `--confirm` no such process is needed.";
+    NO_WAY_BACK = "A357", Failed, "there is nothing to go back to",
+"`apply --confirm` promises to put back what is live now. That isn't kept on this host: it was applied by a bpfkit that kept
+nothing, the last apply was cut off, or `/var/lib/bpfkit` was lost. Nothing was changed.
+
+Apply what is live once more without `--confirm`: that changes no chain, and keeps it.";
+    RESTORE_INCOMPLETE = "A358", Failed, "not every chain could be restored yet",
+"`apply --last` runs early in a boot, when some interfaces or network namespaces may not be there yet. Chains of those that are
+there were applied; those that a chain names and that are missing have none, and the message lists them. One that is missing
+doesn't leave the others bare, as it would in an ordinary apply.
+
+Run it again when they are there: what is live already stays as it is. The unit of `bpfkit systemd install` does so by itself for a while.";
+    UNIT_NOT_OURS = "A359", Failed, "a unit of that name is somebody else's",
+"`bpfkit systemd install` writes `bpfkit-restore.service`, and `bpfkit systemd remove` removes it; a unit that bpfkit wrote says so in its
+first line. The file that is there doesn't, so somebody wrote or changed it, and it is left alone.
+
+Move it away, or put changes into a drop-in (`systemctl edit bpfkit-restore`) and let bpfkit write the unit itself.";
+
     LINK_NO_ENTRY = "A400", Failed, "an object has no such program",
 "The bundle says which function of the object is the program, and the object has no entry program of that
 name. Functions in `.text` are subprograms and can't be attached.

@@ -68,6 +68,13 @@ no file can make bpfkit run a program by its path.
 
 Check the file, or log in anew.";
 
+    OFFLINE = "B015", Failed, "the network was ruled out, and this needs it",
+"With `--offline` nothing may so much as try to reach the network: no name is looked up, no connection
+is made. What was named lies in a registry, so it can't be read in this run.
+
+Name a directory in OCI layout (`oci:DIR:tag`), pull the set beforehand (`bpfkit pull`), or leave
+`--offline` out.";
+
     WRONG_DIGEST = "B020", Failed, "the bytes are not those of their digest",
 "Everything in a bundle is named by the SHA-256 of its bytes, and every byte that is read is hashed
 again. What was served here hashes to something else: it was damaged on the way or on disk, or

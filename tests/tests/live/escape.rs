@@ -11,48 +11,29 @@
 
 use std::time::{Duration, Instant};
 
-use bpfkit_tests::host::{Host, measured};
+use bpfkit_tests::{
+    host::{Host, measured},
+    kit::{Kit, Version},
+};
 use serde_json::Value;
 
-use crate::support::{Chain, Hop, alone, hop_object, manifest};
+use crate::support::{Hop, alone};
 
 /// How often the chain is replaced.
 const CHANGES: u32 = 200;
 
-/// Bundles and signs the chains as version `tag` into the repo `dist`; the reference by digest.
-#[track_caller]
-fn publish(host: &Host, tag: &str, chain: Chain<'_>) -> String {
-    let set = host.set();
-    let unsigned = manifest(set, &[chain]);
-    let (body, _) = unsigned.split_once("trust:").unwrap();
-    let trust = format!(
-        "repos: [{{name: dist, url: 'oci:{}/dist'}}]\ntrust:\n  default: reject\n  keys: {{ana: {{file: ../ana.pub}}}}\n  \
-         image: {{local/{set}: {{author: {{from: [ana]}}}}}}\n",
-        host.folder().display()
-    );
-    host.write(&format!("{tag}/bpfkit.yml"), &format!("{body}{trust}"));
-    std::fs::write(host.folder().join(tag).join("hop.bpf.o"), hop_object()).unwrap();
-    let sign = format!("cd {tag} && bpfkit bundle --tag {tag} >&2 && bpfkit sign --key ../ana.key && bpfkit push");
-    let pushed = host.run(&sign).exits(0).stdout;
-    let digest = pushed.trim().rsplit_once('@').unwrap().1;
-    format!("oci:{}/dist/{set}@{digest}", host.folder().display())
-}
-
 /// Floods `chain` of `hook` while it is replaced [`CHANGES`] times; `least` is half of the frames a second aimed at.
 #[track_caller]
-fn nothing_escapes(hook: &str, more: &str, kind: &str, [on, off]: [i32; 2], least: u64) {
+fn nothing_escapes(hook: &'static str, more: &'static str, kind: &str, [on, off]: [i32; 2], least: u64) {
     let _cpus = alone();
     let host = Host::new();
-    host.run("bpfkit trust keygen --output ana && cp ana.pub /etc/bpfkit/").exits(0);
-    let policy = format!(
-        "default: reject\nkeys: {{ana: {{file: /etc/bpfkit/ana.pub}}}}\nimage: {{local/{}: {{author: {{from: [ana]}}}}}}",
-        host.set()
-    );
-    host.run(&format!("echo '{policy}' >/etc/bpfkit/trust.yml")).exits(0);
     let (first, second) = (Hop::new("first", 0, on), Hop::new("second", 0, on));
     let (extra, last) = (Hop::new("extra", 0, on), Hop::new("last", 0, off));
-    let old = publish(&host, "old", Chain { hook, more, hops: &[first, second, last] });
-    let new = publish(&host, "new", Chain { hook, more, hops: &[second, extra, first, last] });
+    let version = |tag, hops: &[Hop]| Version { tag, hook, more, hops: hops.to_vec() };
+    let forms = vec![version("old", &[first, second, last]), version("new", &[second, extra, first, last])];
+    let kit = Kit::make(&host.folder().join("kit"), &[(host.set().to_owned(), forms)]);
+    kit.install(&host);
+    let [old, new] = ["old", "new"].map(|tag| kit.reference(host.set(), tag));
     host.run(&format!("bpfkit apply {old}")).exits(0);
 
     let (mut changes, mut sent, mut seconds) = (0, 0, 0.0);

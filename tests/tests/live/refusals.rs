@@ -1,6 +1,6 @@
 //! What can't be done is said with a code, and the host stays as it was.
 
-use bpfkit_tests::host::{Footprint, Host};
+use bpfkit_tests::host::Host;
 
 use crate::support::{Chain, Hop, among_others, apply, live, project, trail_of_one};
 
@@ -8,30 +8,23 @@ const A: Hop = Hop::new("a", 1, 2);
 const B: Hop = Hop::new("b", 2, 2);
 const XDP: Chain<'_> = Chain { hook: "xdp", more: "", hops: &[A, B] };
 
-/// Everything of the host that a refused command must not change: what the kernel holds, and all files but
-/// the test's own.
-fn state(host: &Host) -> (Footprint, String, String) {
-    let files = "find /run /etc/bpfkit /sys/fs/bpf -mindepth 1 ! -path '/run/etc*' ! -path '*/lock' 2>/dev/null | sort";
-    (host.footprint(), host.run(files).stdout, host.run("bpftool net; ip addr show eth0 | grep xdp").stdout)
-}
-
 /// `plan` and `apply` of a set whose chain says `more` are refused in these words, whether it is live or not.
 #[track_caller]
 fn refused(more: &str, words: &[&str]) {
     let _cpus = among_others();
     let host = Host::new();
     project(&host, "bad", &[XDP, Chain { hook: "tc/ingress", more, hops: &[Hop::new("c", 3, 0)] }]);
-    let empty = state(&host);
+    let empty = host.state();
     for verb in ["plan", "apply"] {
         host.run(&format!("cd bad && bpfkit {verb}")).exits(1).says(words);
     }
     host.run("rmdir /run/bpfkit 2>/dev/null; rm -f /run/bpfkit/lock; rmdir /run/bpfkit 2>/dev/null");
-    assert_eq!(state(&host), empty, "a host without the set");
+    assert_eq!(host.state(), empty, "a host without the set");
 
     apply(&host, "good", &[XDP]);
-    let before = state(&host);
+    let before = host.state();
     host.run("cd bad && bpfkit apply").exits(1).says(words);
-    assert_eq!(state(&host), before, "a host with the set");
+    assert_eq!(host.state(), before, "a host with the set");
     assert_eq!(trail_of_one(&host, "xdp"), "12");
 }
 
@@ -51,9 +44,9 @@ fn a_file_that_is_no_network_namespace_is_refused() {
     let host = Host::new();
     host.run("touch /run/netns/file").exits(0);
     project(&host, "bad", &[Chain { hook: "xdp", more: "netns: /run/netns/file,", hops: &[A] }]);
-    let before = state(&host);
+    let before = host.state();
     host.run("cd bad && bpfkit plan").exits(1).says(&["/run/netns/file", "help"]);
-    assert_eq!(state(&host), before);
+    assert_eq!(host.state(), before);
 }
 
 #[test]
@@ -80,7 +73,7 @@ fn without_root_nothing_is_tried() {
     let _cpus = among_others();
     let host = Host::new();
     apply(&host, "project", &[XDP]);
-    let before = state(&host);
+    let before = host.state();
     // Tests may run from a folder that nobody else may look into.
     host.run("mkdir /run/open && cp $(command -v bpfkit) project/bpfkit.yml /run/open && chmod -R a+rX /run/open");
     for verb in ["plan", "apply", "status $set", "remove $set"] {
@@ -88,7 +81,7 @@ fn without_root_nothing_is_tried() {
         host.run(&format!("cd /run/open && {nobody} ./bpfkit {verb}")).exits(1).says(&["A001", "root", "sudo"]);
     }
     host.run("rm -r /run/open").exits(0);
-    assert_eq!(state(&host), before);
+    assert_eq!(host.state(), before);
 }
 
 const REFUSED: &str = r#"#include <vmlinux.h>

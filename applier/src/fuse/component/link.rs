@@ -11,9 +11,11 @@ use crate::{
     record::{RecordedMap, RecordedProgram},
 };
 
-/// Types that can't be created from sizes alone: program arrays, the two old cgroup storages, maps of maps,
-/// socket, inode, task and cgroup storage, `struct_ops`, arenas, instruction arrays (`enum bpf_map_type`).
-const NOT_BY_ITSELF: [u32; 12] = [3, 12, 13, 19, 21, 24, 26, 28, 29, 32, 33, 34];
+/// Types that can't be created from sizes alone: the two old cgroup storages, maps of maps, socket, inode, task and cgroup storage, `struct_ops`, arenas, instruction arrays (`enum bpf_map_type`).
+const NOT_BY_ITSELF: [u32; 11] = [12, 13, 19, 21, 24, 26, 28, 29, 32, 33, 34];
+
+/// Fields that need nothing but the types of the map's value: those of helpers, where others have kernel functions.
+const MANAGED: [&str; 2] = ["bpf_spin_lock", "bpf_timer"];
 
 impl Component {
     /// Links the program that `program` records, out of the bundle of `linker`. The only way to get a component.
@@ -66,8 +68,10 @@ impl Component {
             at: line.insn,
             file: line.file.clone(),
             line: line.line,
+            column: line.column,
             text: line.text.clone(),
         });
+        let types = linker.types_of(&program.name);
         Ok(Self {
             name: program.name.clone(),
             kind,
@@ -77,6 +81,9 @@ impl Component {
             instructions: ready.instructions.clone(),
             loads,
             constants,
+            functions: ready.subprograms.clone(),
+            types,
+            type_refs: ready.type_refs.clone(),
             problems,
         })
     }
@@ -85,8 +92,9 @@ impl Component {
 /// What keeps a map from being made.
 fn check(program: &RecordedProgram, map: &LinkedMap) -> Option<FuseProblem> {
     let (program, name) = (program.name.clone(), map.descriptor.name.clone());
-    if !map.special.is_empty() {
-        return Some(FuseProblem::MapNeedsBtf { program, map: name, what: map.special.join(", ") });
+    let unknown: Vec<_> = map.special.iter().map(String::as_str).filter(|what| !is_managed(map, what)).collect();
+    if !unknown.is_empty() {
+        return Some(FuseProblem::MapNeedsBtf { program, map: name, what: unknown.join(", ") });
     }
     let kind = if NOT_BY_ITSELF.contains(&map.descriptor.map_type) || map.inner.is_some() {
         map.descriptor.kind.clone()
@@ -98,4 +106,10 @@ fn check(program: &RecordedProgram, map: &LinkedMap) -> Option<FuseProblem> {
         return None;
     };
     Some(FuseProblem::MapKind { program, map: name, kind })
+}
+
+/// Whether the types that a map is created with are all that the kernel needs to manage such a field.
+fn is_managed(map: &LinkedMap, what: &str) -> bool {
+    // Maps of global variables are created without types.
+    map.initial.is_none() && MANAGED.contains(&what)
 }

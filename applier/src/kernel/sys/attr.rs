@@ -70,7 +70,7 @@ pub(super) struct MapElem {
     pub(super) flags: u64,
 }
 
-/// `BPF_PROG_LOAD`, up to `expected_attach_type`.
+/// `BPF_PROG_LOAD`, up to `attach_btf_id`.
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct ProgLoad {
@@ -86,6 +86,14 @@ pub(super) struct ProgLoad {
     pub(super) prog_name: [u8; 16],
     pub(super) prog_ifindex: u32,
     pub(super) expected_attach_type: u32,
+    pub(super) prog_btf_fd: u32,
+    pub(super) func_info_rec_size: u32,
+    pub(super) func_info: u64,
+    pub(super) func_info_cnt: u32,
+    pub(super) line_info_rec_size: u32,
+    pub(super) line_info: u64,
+    pub(super) line_info_cnt: u32,
+    pub(super) attach_btf_id: u32,
 }
 
 /// `BPF_PROG_BIND_MAP`.

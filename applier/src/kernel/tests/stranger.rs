@@ -35,7 +35,9 @@ pub(crate) fn attach(interface: &Interface, hook: Hook, name: &str) -> Option<He
         Hook::TcIngress | Hook::TcEgress => (3, 0),
         Hook::Cgroup(_) => (18, connect),
     };
-    let spec = sys::ProgramSpec { program_type, instructions: &code, license: c"GPL", name, flags: 0, attach_type };
+    let license = c"GPL";
+    let spec =
+        sys::ProgramSpec { program_type, instructions: &code, license, name, flags: 0, attach_type, described: None };
     let program = sys::prog_load(&spec, None).unwrap();
     if hook.is_cgroup() {
         let opened = Cgroup::open(interface.namespace.path.as_deref().unwrap()).unwrap().unwrap();
@@ -75,8 +77,15 @@ pub(crate) fn take_filter(interface: &Interface, hook: Hook, filter: FilterId, n
 
 fn put_filter(interface: &Interface, hook: Hook, filter: FilterId, name: &str, change: clsact::Change) {
     let code = Insn::encode_all(&[insn(0xb7, 0, 0, 0, -1), insn(EXIT, 0, 0, 0, 0)]);
-    let spec =
-        sys::ProgramSpec { program_type: 3, instructions: &code, license: c"GPL", name, flags: 0, attach_type: 0 };
+    let spec = sys::ProgramSpec {
+        program_type: 3,
+        instructions: &code,
+        license: c"GPL",
+        name,
+        flags: 0,
+        attach_type: 0,
+        described: None,
+    };
     let program = sys::prog_load(&spec, None).unwrap();
     let netns = Netns::open(interface.namespace.path.as_deref()).unwrap();
     netns.run(|| Ok(clsact::put(interface.index, hook, filter, &program, name, change))).unwrap().unwrap();

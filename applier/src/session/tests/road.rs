@@ -65,7 +65,7 @@ fn numbers(bytes: &[u8]) -> Vec<u64> {
 }
 
 fn apply(session: &Session) -> Plan {
-    let (plan, outcome) = session.apply().unwrap();
+    let crate::generations::Applied { plan, outcome, .. } = crate::generations::apply(&session).unwrap();
     assert!(outcome.stopped.is_none() && outcome.left.is_empty(), "{:#?}", outcome.diagnose());
     plan
 }
@@ -119,7 +119,8 @@ fn what_was_written_in_c_runs_and_what_it_counted_survives_an_update() {
     assert!(plan.maps.iter().all(|map| map.source != crate::plan::MapSource::Create), "{plan}");
     assert_eq!(answer(&bench, &third), 1, "over the limit");
 
-    let (_, outcome) = take_off(third.set(), third.places.clone()).unwrap();
+    let crate::generations::Applied { outcome, .. } =
+        crate::generations::remove(third.set(), third.places.clone()).unwrap();
     assert!(outcome.stopped.is_none() && outcome.left.is_empty());
     assert!(!Path::new(BPFFS).join("bpfkit").join(&bench.name).exists());
 }
@@ -131,7 +132,7 @@ fn what_the_verifier_refuses_is_shown_by_its_line_of_c_and_changes_nothing() {
     let line = 1 + bad.lines().position(|line| line.contains("ctx->data;")).unwrap();
     let mut session = bench.session("1", &[("guard", &bad)], &[], &Globals::new());
     session.declared.chains = bench.chains("xdp e0: guard");
-    let (_, outcome) = session.apply().unwrap();
+    let crate::generations::Applied { outcome, .. } = crate::generations::apply(&session).unwrap();
     let problems = outcome.diagnose();
     let said = format!("{problems:?}");
     assert_eq!(problems[0].code, bpfkit_schemas::Code::VERIFIER_REFUSED);
