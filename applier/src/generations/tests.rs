@@ -15,6 +15,7 @@ pub(super) fn generation(number: u64) -> Generation {
         interfaces: vec![HostText("{{ host.name }}0".to_owned())],
         netns: None,
         mode: Mode::Native,
+        cgroup: None,
         attach: None,
         cgroup: None,
         foreign: Foreign::Refuse,
