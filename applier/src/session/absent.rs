@@ -19,16 +19,12 @@ pub(super) fn apart(chains: &[Chain], vars: &BTreeMap<String, String>, host: &Ho
     let mut there = Vec::new();
     for chain in chains {
         let rendered = |text: &HostText| render_host(&text.0, vars, &host.facts).ok();
-        let netns = match &chain.netns {
-            None => None,
-            Some(text) => match rendered(text) {
-                Some(path) => Some(PathBuf::from(path)),
-                None => {
-                    there.push(chain.clone());
-                    continue;
-                }
-            },
-        };
+        let netns = chain.netns.as_ref().map(|text| rendered(text).map(PathBuf::from));
+        if netns == Some(None) {
+            there.push(chain.clone());
+            continue;
+        }
+        let netns = netns.flatten();
         let namespace = host.namespaces.get(&netns);
         let mut left = chain.clone();
         left.interfaces.retain(|text| {

@@ -1,7 +1,7 @@
 //! `bpfkit status`: what is live, and whether it drifted.
 
 use bpfkit_applier::{
-    generations::{self, Store},
+    generations::{self, Store, store::Listed},
     kernel::{self, Places},
     session,
     status::{Status, status},
@@ -62,7 +62,10 @@ fn kept(set: &SetName) -> Result<Vec<GenerationReport>> {
         reference: None,
     };
     let all = Store::new(&places, set).all()?;
-    Ok(all.into_iter().map(|(number, read)| read.map_or_else(|_| damaged(number), |one| one.report(live))).collect())
+    Ok(all
+        .into_iter()
+        .map(|Listed { number, read }| read.map_or_else(|_| damaged(number), |one| one.report(live)))
+        .collect())
 }
 
 /// The set that was asked for, else the manifest's, compared with it, else every set that is live.
