@@ -33,7 +33,11 @@ pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
         drifted |= found.has_drifted() || found.hooks.is_empty() && found.waiting.is_empty();
         let kept = kept(&found.set)?;
         text.push_str(&found.to_string());
-        text.push_str(&view::generations::summary(&found.set, !found.hooks.is_empty(), &kept));
+        text.push_str(&view::generations::summary(
+            &found.set,
+            found.hooks.iter().any(|hook| hook.ours.is_some()),
+            &kept,
+        ));
         if args.generations {
             text.push_str(&view::generations::list(&kept));
         }
