@@ -39,6 +39,7 @@
 //! | [`join`], [`pack`] | the instructions; constants that share a map |
 //! | [`types`] | BTF, functions and lines |
 
+mod btf;
 mod chain;
 mod component;
 mod entries;
@@ -50,7 +51,6 @@ mod pack;
 mod problem;
 mod registers;
 mod splice;
-mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +60,7 @@ use bpfkit_schemas::{
     names::ProgramName,
 };
 
+pub use btf::FusedTypes;
 pub use chain::FusedChain;
 pub(crate) use chain::program_name;
 pub use component::{Component, ComponentMap, License, MapLoad, SourceLine};
@@ -67,7 +68,6 @@ pub use entries::Entries;
 pub use form::{Form, Why};
 pub use linker::Linker;
 pub use problem::FuseProblem;
-pub use types::FusedTypes;
 
 /// The version of what [`fuse`] puts between programs. It is part of each chain's
 /// record, so that an upgrade of bpfkit that changes it replaces live chains.
