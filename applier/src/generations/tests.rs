@@ -17,7 +17,6 @@ pub(super) fn generation(number: u64) -> Generation {
         mode: Mode::Native,
         cgroup: None,
         attach: None,
-        cgroup: None,
         foreign: Foreign::Refuse,
         programs: vec![Link {
             program: "guard".parse().unwrap(),
