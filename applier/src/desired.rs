@@ -7,6 +7,7 @@
 //! | rule | otherwise |
 //! | --- | --- |
 //! | an interface that is named exists, and so does its namespace | A301, A302 |
+//! | a cgroup that is named exists | A313 |
 //! | a pattern may match nothing: the chain waits | a warning in the plan |
 //! | one hook of one interface has one chain of the set | A303 |
 //! | programs that share a map agree about its shape | A304 |
@@ -100,6 +101,8 @@ pub struct Host {
     /// The namespaces that [`namespaces`] named, by path; `None` is the one that we run in.
     /// A path that leads to no namespace is left out.
     pub namespaces: BTreeMap<Option<PathBuf>, NamespaceFacts>,
+    /// The cgroups that [`cgroups`] named, by path, with their ids. A path that leads to none is left out.
+    pub cgroups: BTreeMap<PathBuf, u64>,
     /// How many processors there may be (`/sys/devices/system/cpu/possible`): the size of a
     /// `perf_event_array` that the object leaves open, as in libbpf.
     pub processors: u32,
@@ -172,11 +175,18 @@ pub fn namespaces(wanted: &Wanted<'_>, facts: &HostFacts) -> BTreeSet<Option<Pat
     wanted
         .chains
         .iter()
+        .filter(|chain| !chain.hook.is_cgroup())
         .filter_map(|chain| match &chain.netns {
             None => Some(None),
             Some(text) => path(text).map(Some),
         })
         .collect()
+}
+
+/// The cgroups that the chains name, for the caller to look up; as [`namespaces`].
+pub fn cgroups(wanted: &Wanted<'_>, facts: &HostFacts) -> BTreeSet<PathBuf> {
+    let texts = wanted.chains.iter().filter_map(|chain| chain.cgroup.as_ref());
+    texts.filter_map(|text| render_host(&text.0, wanted.vars, facts).ok().map(PathBuf::from)).collect()
 }
 
 /// Expands what `wanted` says to the interfaces of `host`. All problems are found in one go.
@@ -241,6 +251,10 @@ struct Claim<'a> {
 impl<'a> Expansion<'a> {
     fn chain(&mut self, chain: &'a Chain, keys: &Keys) {
         let programs = self.programs(chain, keys);
+        if chain.hook.is_cgroup() {
+            self.cgroup(chain, programs);
+            return;
+        }
         let Ok(netns) = self.netns(chain) else { return };
         let Some(namespace) = self.host.namespaces.get(&netns) else {
             self.problems.push(DesiredProblem::NoNamespace {
@@ -259,25 +273,41 @@ impl<'a> Expansion<'a> {
             let Some(pattern) = self.render(text, chain.at) else { continue };
             let Some(matches) = self.matches(chain, &pattern, netns.as_deref(), namespace) else { continue };
             for (index, name) in matches {
-                let interface = Interface {
-                    namespace: Namespace { inode: namespace.inode, path: netns.clone() },
-                    index,
-                    name: name.clone(),
-                };
-                let record = Record {
-                    set: self.wanted.set.clone(),
-                    hook: chain.hook,
-                    interface: name,
-                    mode: chain.mode,
-                    programs: programs.clone(),
-                    kernel_btf: self.wanted.kernel_btf,
-                    glue: self.wanted.glue,
-                    clsact: None,
-                    source: self.wanted.origin.clone(),
-                };
+                let namespace = Namespace { inode: namespace.inode, path: netns.clone() };
+                let interface = Interface { namespace, index, name };
+                let record = self.record(chain, &interface, programs.clone());
                 let wanted = DesiredChain { interface, foreign: chain.foreign, attach, record };
                 self.claim(chain, pattern.clone(), wanted);
             }
+        }
+    }
+
+    /// A chain at a hook of a cgroup.
+    fn cgroup(&mut self, chain: &'a Chain, programs: Vec<RecordedProgram>) {
+        // Without one the manifest isn't checked; what a bundle says is held to the same rule here.
+        let text = chain.cgroup.clone().unwrap_or(HostText(String::new()));
+        let Some(path) = self.render(&text, chain.at).map(PathBuf::from) else { return };
+        let Some(id) = self.host.cgroups.get(&path) else {
+            self.problems.push(DesiredProblem::NoCgroup { hook: chain.hook, path, at: chain.at });
+            return;
+        };
+        let interface = Interface::cgroup(*id, &path);
+        let record = self.record(chain, &interface, programs);
+        let pattern = interface.name.clone();
+        self.claim(chain, pattern, DesiredChain { interface, foreign: chain.foreign, attach: None, record });
+    }
+
+    fn record(&self, chain: &Chain, interface: &Interface, programs: Vec<RecordedProgram>) -> Record {
+        Record {
+            set: self.wanted.set.clone(),
+            hook: chain.hook,
+            interface: interface.name.clone(),
+            mode: chain.mode,
+            programs,
+            kernel_btf: self.wanted.kernel_btf,
+            glue: self.wanted.glue,
+            clsact: None,
+            source: self.wanted.origin.clone(),
         }
     }
 

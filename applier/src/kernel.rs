@@ -12,6 +12,7 @@
 //! | [`bpffs`] | where pins lie, and making, moving and removing them |
 //! | [`netns`], [`netlink`] | network namespaces and their interfaces |
 //! | [`clsact`] | filters of tc hooks |
+//! | [`cgroup`] | cgroups |
 //! | [`observe`] | the host → [`LiveState`] |
 //! | [`published`] | which generation is live: one name in bpffs |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |
@@ -20,6 +21,7 @@
 //! | [`memlock`] | room for maps on kernels that count them as locked memory |
 
 mod bpffs;
+mod cgroup;
 mod clsact;
 mod data_map;
 pub mod detach;
@@ -142,6 +144,11 @@ pub fn namespace(path: Option<&Path>) -> Result<NamespaceFacts, KernelError> {
 /// How tc chains are attached here where their manifest doesn't say: by tcx if the kernel has it. Asks the kernel.
 pub fn attach() -> Result<Attach, KernelError> {
     Ok(if observe::has_tcx()? { Attach::Tcx } else { Attach::Clsact })
+}
+
+/// The id of the cgroup at `path`; `None` where there is none.
+pub fn cgroup(path: &Path) -> Result<Option<u64>, KernelError> {
+    Ok(cgroup::Cgroup::open(path)?.map(|cgroup| cgroup.id))
 }
 
 /// The sets that have something pinned on this host, ascending.

@@ -14,7 +14,11 @@
 //! Text that comes from the host (names of foreign programs) is hostile: the
 //! observer cuts it to what the kernel allows and the views here escape it.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use bpfkit_schemas::{
     hook::{Attach, Hook, Mode},
@@ -51,7 +55,7 @@ id!(
     MapId(u32)
 );
 id!(
-    /// The revision of a tcx hook (`BPF_PROG_QUERY`, Linux 6.6): it starts at 1 and grows with every change.
+    /// The revision of a tcx hook (`BPF_PROG_QUERY`, Linux 6.6) or of a cgroup's (6.17): it starts at 1 and grows with every change.
     Revision(u64)
 );
 
@@ -123,7 +127,7 @@ impl fmt::Display for Hold {
 /// How a chain is to be attached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub enum By {
-    /// By a new link: in XDP's mode, or first of the tcx list.
+    /// By a new link: in XDP's mode, first of the tcx list, or last of the cgroup's list.
     Link(Mode),
     /// As this filter, which must not be there yet.
     Filter(FilterId),
@@ -139,22 +143,38 @@ pub struct Namespace {
 }
 
 /// An interface as it is now. The name may change under the index; the index is what links hold on to.
+///
+/// For the hooks of cgroups, which are of no interface, this is the cgroup: see [`Interface::cgroup`].
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Interface {
-    /// The namespace that it is in.
+    /// The namespace that it is in; for a cgroup, its id and path.
     pub namespace: Namespace,
-    /// Its index there.
+    /// Its index there, from 1; 0 for a cgroup.
     pub index: u32,
-    /// Its name there, now; for an interface that is gone, the last name that we know.
+    /// Its name there, now; for an interface that is gone, the last name that we know. For a cgroup, its path.
     pub name: String,
 }
 
-/// One hook of one interface, by identity: the key of everything that is per hook.
+impl Interface {
+    /// A cgroup, in an interface's place: its id (the inode of its directory), which the kernel gives out once, and
+    /// the path by which it is named. No interface has the index 0.
+    pub fn cgroup(id: u64, path: &Path) -> Self {
+        let namespace = Namespace { inode: id, path: Some(path.to_owned()) };
+        Self { namespace, index: 0, name: path.display().to_string() }
+    }
+
+    /// Whether it stands for a cgroup.
+    pub fn is_cgroup(&self) -> bool {
+        self.index == 0
+    }
+}
+
+/// One hook of one interface or cgroup, by identity: the key of everything that is per hook.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct HookPoint {
-    /// The namespace's inode.
+    /// The namespace's inode; the id of a cgroup.
     pub namespace: u64,
-    /// The interface's index there.
+    /// The interface's index there; 0 for a cgroup.
     pub index: u32,
     /// The hook.
     pub hook: Hook,
@@ -204,7 +224,7 @@ pub struct LivePoint {
     pub lost: Option<LostChain>,
     /// Everybody else who is attached here, in the order in which the kernel runs them.
     pub others: Vec<OtherProgram>,
-    /// The hook's revision, where the kernel counts one (tcx).
+    /// The hook's revision, where the kernel counts one (tcx, and cgroups on newer kernels).
     pub revision: Option<Revision>,
     /// The filters of the hook; none where it has none (XDP).
     pub filters: Option<Filters>,

@@ -1,6 +1,6 @@
 //! A kernel made of plain values, for tests: it can be asked, changed, disturbed, made to fail and killed.
 //!
-//! Pure. It does what Linux 6.18 does as far as [`Kernel`] asks: one link per hook
+//! Pure. It does what Linux 6.18 does as far as [`Kernel`](crate::execute::Kernel) asks: one link per hook
 //! and set, XDP for one owner alone, tcx in order with a revision, filters behind it on
 //! a qdisc, pins that keep things alive, ids that are never used twice. `model/script.rs` plays one script on
 //! the model and on a real kernel, so that the two can be held to each other.
@@ -346,7 +346,7 @@ impl Model {
             twin: twin.and_then(|hold| self.chain(point, hold)),
             lost: record.filter(|_| ours.is_none()).map(|record| LostChain { record: record.clone(), pin: pin() }),
             others: self.others(point),
-            revision: point.hook.is_tc().then_some(Revision(changes + 1)),
+            revision: (!point.hook.is_exclusive()).then_some(Revision(changes + 1)),
             filters: point.hook.is_tc().then(|| self.filters(point)),
         })
     }
@@ -404,7 +404,9 @@ impl Model {
     /// Linux forgets the revision of a tcx hook that has neither programs nor a qdisc.
     fn forget(&mut self, point: HookPoint) {
         let has_qdisc = self.has_qdisc(&point);
-        if let Some(hook) = self.hooks.get_mut(&point).filter(|hook| !has_qdisc && hook.filters() == 0) {
+        if let Some(hook) =
+            self.hooks.get_mut(&point).filter(|hook| point.hook.is_tc() && !has_qdisc && hook.filters() == 0)
+        {
             hook.changes = 0;
         }
     }

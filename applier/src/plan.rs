@@ -354,6 +354,8 @@ pub enum Because {
     NoLongerInManifest,
     /// The interface is gone.
     InterfaceGone,
+    /// The cgroup is gone.
+    CgroupGone,
     /// The set is being removed.
     SetRemoved,
 }

@@ -119,7 +119,7 @@ fn filter(hold: Hold) -> Option<String> {
 }
 
 fn netns(interface: &Interface) -> Option<String> {
-    interface.namespace.path.as_ref().map(|path| path.display().to_string())
+    interface.namespace.path.as_ref().filter(|_| !interface.is_cgroup()).map(|path| path.display().to_string())
 }
 
 impl From<&Status> for StatusReport {

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
-    desired::{Desired, DesiredError, Host, ProgramFacts, Waiting, Wanted, expand, namespaces},
+    desired::{Desired, DesiredError, Host, ProgramFacts, Waiting, Wanted, cgroups, expand, namespaces},
     execute::{Outcome, converge},
     facts::{self, FactsError},
     fuse::{FuseProblem, GLUE_VERSION, Linker},
@@ -297,6 +297,11 @@ impl Session {
             // A path that leads to no namespace is left out: the expansion says so, with the chain's place.
             if path.as_ref().is_none_or(|path| path.exists()) {
                 host.namespaces.insert(path.clone(), kernel::namespace(path.as_deref())?);
+            }
+        }
+        for path in cgroups(&self.wanted(&self.declared.chains), &self.facts) {
+            if let Some(id) = kernel::cgroup(&path)? {
+                host.cgroups.insert(path, id);
             }
         }
         Ok(host)

@@ -93,6 +93,8 @@ pub enum Drift {
     },
     /// The interface is gone.
     InterfaceGone,
+    /// The cgroup is gone.
+    CgroupGone,
     /// The chain's record can't be read; why.
     RecordUnreadable(String),
     /// Somebody else's program is where ours should be.
@@ -142,7 +144,7 @@ fn hook(point: HookPoint, live: &LiveState, wanted: Option<&Desired>) -> Option<
     let mut drift = Vec::new();
     let others = at.map_or_else(Vec::new, |at| at.others.clone());
     if at.is_some_and(|at| at.presence == Presence::Gone) {
-        drift.push(Drift::InterfaceGone);
+        drift.push(if point.hook.is_cgroup() { Drift::CgroupGone } else { Drift::InterfaceGone });
     } else if let Some(ours) = ours {
         drift.extend(of_link(ours));
     }
@@ -312,6 +314,7 @@ impl Display for Drift {
             Self::FilterGone => f.write_str("its filter is gone: somebody removed or replaced it"),
             Self::AttachedTwice => f.write_str("attached by both tcx and clsact"),
             Self::AttachDiffers { wanted } => write!(f, "not attached by {wanted}, as declared"),
+            Self::CgroupGone => f.write_str("its cgroup is gone"),
             Self::InterfaceGone => f.write_str("its interface is gone"),
             Self::RecordUnreadable(why) => write!(f, "its record can't be read ({})", why.escape_default()),
             Self::TakenBy(others) => {

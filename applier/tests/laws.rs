@@ -48,12 +48,25 @@ enum Event {
     Disturb(usize, usize),
 }
 
-const POINTS: [&str; 6] =
-    ["xdp eth0", "xdp eth1", "tc/ingress eth0", "tc/egress eth0", "tc/ingress eth1", "tc/ingress eth2^/run/netns/a"];
+const POINTS: [&str; 8] = [
+    "xdp eth0",
+    "xdp eth1",
+    "tc/ingress eth0",
+    "tc/egress eth0",
+    "tc/ingress eth1",
+    "tc/ingress eth2^/run/netns/a",
+    "cgroup/connect4 /grp",
+    "cgroup/device /grp",
+];
 
 fn wish() -> impl Strategy<Value = Wish> {
     let chain = |point: &'static str| {
-        let programs = if point.starts_with("xdp") { vec!["a", "b", "c", "d"] } else { vec!["s", "t", "u", "v"] };
+        let programs = match point.split_once(['/', ' ']).map(|(kind, _)| kind) {
+            Some("xdp") => vec!["a", "b", "c", "d"],
+            Some("tc") => vec!["s", "t", "u", "v"],
+            _ if point.contains("device") => vec!["i", "j"],
+            _ => vec!["k", "l", "m"],
+        };
         subsequence(programs, 0..=4).prop_shuffle().prop_map(move |programs| (point, programs))
     };
     let chains = POINTS.map(chain).to_vec();
@@ -104,7 +117,7 @@ impl Wish {
     fn text(&self) -> String {
         let chains = self.chains.iter().zip(&self.clsact).map(|((point, programs), clsact)| {
             let (hook, interface) = point.split_once(' ').unwrap();
-            let clsact = if *clsact && hook != "xdp" { ":clsact" } else { "" };
+            let clsact = if *clsact && hook.starts_with("tc/") { ":clsact" } else { "" };
             let refuse = if self.refuse && hook != "xdp" { "!refuse" } else { "" };
             let programs: Vec<_> = programs.iter().map(|name| format!("{name}@{}", self.version(name))).collect();
             format!("{hook}{clsact}{refuse} {interface}: {}", programs.join(", "))
@@ -119,7 +132,7 @@ impl Wish {
 
 /// A host after its past.
 fn after(past: &[Event]) -> World {
-    let mut world = World::new("eth0 eth1 eth2^");
+    let mut world = World::new("eth0 eth1 eth2^ /grp");
     for event in past {
         match event {
             Event::Apply(wish, fault) => {
@@ -142,11 +155,19 @@ fn after(past: &[Event]) -> World {
 }
 
 fn points(world: &World) -> Vec<HookPoint> {
-    ["xdp eth0", "xdp eth1", "tc/ingress eth0", "tc/egress eth0", "tc/ingress eth1", "tc/ingress eth2"]
-        .iter()
-        .map(|point| point.split_once(' ').unwrap())
-        .map(|(hook, interface)| world.at(hook, interface))
-        .collect()
+    [
+        "xdp eth0",
+        "xdp eth1",
+        "tc/ingress eth0",
+        "tc/egress eth0",
+        "tc/ingress eth1",
+        "tc/ingress eth2",
+        "cgroup/connect4 /grp",
+    ]
+    .iter()
+    .map(|point| point.split_once(' ').unwrap())
+    .map(|(hook, interface)| world.at(hook, interface))
+    .collect()
 }
 
 fn disturb(world: &mut World, kind: usize, which: usize) {

@@ -22,14 +22,18 @@ use crate::{
 #[serde(transparent)]
 pub struct HostText(pub String);
 
-/// One chain: a hook of one or more interfaces, and the programs that run there in order.
+/// One chain: a hook of one or more interfaces or of a cgroup, and the programs that run there in order.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chain {
     /// Where the kernel calls it.
     pub hook: Hook,
-    /// Interface names or globs (`eth*`), each possibly with a host template.
+    /// Interface names or globs (`eth*`), each possibly with a host template; none for a cgroup's hook.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<HostText>,
+    /// The cgroup as a path (`/sys/fs/cgroup/system.slice`), for a cgroup's hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<HostText>,
     /// The network namespace as a path (`/run/netns/edge`); none means the one that `apply` runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<HostText>,

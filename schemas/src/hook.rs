@@ -1,9 +1,12 @@
 //! Hooks and verdicts: where the kernel calls a chain and what its programs may answer.
 
+mod cgroup;
+
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::cgroup::CgroupHook;
 use crate::{names::BadName, object::ProgramType};
 
 /// Where the kernel calls programs. The manifest's `hook:`.
@@ -16,11 +19,18 @@ pub enum Hook {
     TcIngress,
     /// `tc/egress`: as packets go out.
     TcEgress,
+    /// One of a cgroup's.
+    Cgroup(CgroupHook),
 }
 
 impl Hook {
+    /// The hooks of interfaces.
+    pub const OF_INTERFACES: [Self; 3] = [Self::Xdp, Self::TcIngress, Self::TcEgress];
+
     /// Every hook that chains can be attached to.
-    pub const ALL: [Self; 3] = [Self::Xdp, Self::TcIngress, Self::TcEgress];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::OF_INTERFACES.into_iter().chain(CgroupHook::ALL.iter().copied().map(Self::Cgroup))
+    }
 
     /// The manifest's spelling.
     pub fn as_str(self) -> &'static str {
@@ -28,6 +38,7 @@ impl Hook {
             Self::Xdp => "xdp",
             Self::TcIngress => "tc/ingress",
             Self::TcEgress => "tc/egress",
+            Self::Cgroup(hook) => hook.as_str(),
         }
     }
 
@@ -37,6 +48,7 @@ impl Hook {
             Self::Xdp => "xdp",
             Self::TcIngress => "tc-ingress",
             Self::TcEgress => "tc-egress",
+            Self::Cgroup(hook) => hook.slug(),
         }
     }
 
@@ -45,11 +57,17 @@ impl Hook {
         matches!(self, Self::TcIngress | Self::TcEgress)
     }
 
+    /// Whether it is a cgroup's and not an interface's.
+    pub fn is_cgroup(self) -> bool {
+        matches!(self, Self::Cgroup(_))
+    }
+
     /// The type of program that this hook runs.
     pub fn program_type(self) -> ProgramType {
         match self {
             Self::Xdp => ProgramType::Xdp,
             Self::TcIngress | Self::TcEgress => ProgramType::SchedCls,
+            Self::Cgroup(hook) => hook.program_type(),
         }
     }
 
@@ -75,6 +93,8 @@ impl Hook {
                 ("redirect", 7),
                 ("trap", 8),
             ],
+            // 0 makes the call fail with EPERM, or drops the packet; 1 lets it go on.
+            Self::Cgroup(_) => &[("deny", 0), ("allow", 1)],
         }
     }
 
@@ -83,6 +103,9 @@ impl Hook {
         match self {
             Self::Xdp => ProceedOn::from_iter([2]),
             Self::TcIngress | Self::TcEgress => ProceedOn::from_iter([-1, 0, 3]),
+            // What these answer is no verdict: all of them run.
+            Self::Cgroup(CgroupHook::Sockops) => ProceedOn::from_iter([0, 1]),
+            Self::Cgroup(_) => ProceedOn::from_iter([1]),
         }
     }
 
@@ -115,10 +138,11 @@ impl fmt::Display for Hook {
 impl FromStr for Hook {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
-        Self::ALL
-            .into_iter()
-            .find(|hook| hook.as_str() == text)
-            .ok_or_else(|| BadName::new(text, "hook", "the hooks are xdp, tc/ingress and tc/egress"))
+        Self::all().find(|hook| hook.as_str() == text).ok_or_else(|| {
+            let of_cgroups: Vec<_> = CgroupHook::ALL.iter().map(|hook| hook.as_str()).collect();
+            let why = format!("the hooks are xdp, tc/ingress, tc/egress, and of cgroups {}", of_cgroups.join(", "));
+            BadName::new(text, "hook", why)
+        })
     }
 }
 

@@ -83,13 +83,13 @@ pub struct MapReport {
 /// One hook of a plan.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 pub struct HookReport {
-    /// `xdp`, `tc/ingress`, `tc/egress`.
+    /// `xdp`, `tc/ingress`, `tc/egress`, or a cgroup's.
     pub hook: String,
-    /// The interface's name.
+    /// The interface's name; for a cgroup's hook, the cgroup's path.
     pub interface: String,
-    /// Its index.
+    /// Its index; 0 for a cgroup.
     pub index: u32,
-    /// The inode of its network namespace.
+    /// The inode of its network namespace; for a cgroup, its id.
     pub namespace: u64,
     /// The namespace's path, where it isn't the caller's own.
     pub netns: Option<String>,
@@ -175,9 +175,9 @@ pub struct StatusReport {
 /// One hook of a set that is live or should be.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 pub struct HookStatusReport {
-    /// `xdp`, `tc/ingress`, `tc/egress`.
+    /// `xdp`, `tc/ingress`, `tc/egress`, or a cgroup's.
     pub hook: String,
-    /// The interface's name.
+    /// The interface's name; for a cgroup's hook, the cgroup's path.
     pub interface: String,
     /// The namespace's path, where it isn't the caller's own.
     pub netns: Option<String>,

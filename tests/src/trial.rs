@@ -163,8 +163,12 @@ impl Stage<'_> {
         let zero = format!("bpftool map update pinned $pins/maps/{map} key 0 0 0 0 value 0 0 0 0 0 0 0 0");
         self.host.run(&zero).exits(0);
         self.packets(1);
-        wait_until(5, || self.host.counter(&format!("maps/{map}")) != 0);
-        format!("{:x}", self.host.counter(&format!("maps/{map}")))
+        let mut met = 0;
+        wait_until(5, || {
+            met = self.host.counter(&format!("maps/{map}"));
+            met != 0
+        });
+        format!("{met:x}")
     }
 
     /// Removes the set, and holds the host to having nothing of it.

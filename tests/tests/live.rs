@@ -17,6 +17,8 @@ mod support;
 mod apart;
 #[path = "live/chains.rs"]
 mod chains;
+#[path = "live/confirm.rs"]
+mod confirm;
 #[path = "live/demo.rs"]
 mod demo;
 #[path = "live/drift.rs"]
@@ -29,6 +31,8 @@ mod fused;
 mod kill;
 #[path = "live/maps.rs"]
 mod maps;
+#[path = "live/midway.rs"]
+mod midway;
 #[path = "live/races.rs"]
 mod races;
 #[path = "live/refusals.rs"]

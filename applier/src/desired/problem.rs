@@ -53,6 +53,8 @@ pub enum DesiredProblem {
     NotInBundle { program: ProgramName, hook: Hook, at: Span },
     /// A program is of a type that the hook can't run.
     WrongType { program: ProgramName, kind: ProgramType, hook: Hook, at: Span },
+    /// A cgroup doesn't exist.
+    NoCgroup { hook: Hook, path: PathBuf, at: Span },
     /// A chain is to be attached by tcx, which this kernel lacks.
     NoTcx { hook: Hook, at: Span },
 }
@@ -78,6 +80,7 @@ impl DesiredProblem {
             Self::BadPattern { .. } => Code::INTERFACE_PATTERN,
             Self::Template { .. } => Code::HOST_TEMPLATE_FAILED,
             Self::NoTcx { .. } => Code::NO_TCX,
+            Self::NoCgroup { .. } => Code::NO_CGROUP,
             Self::EmptyChain { .. } | Self::NotInBundle { .. } | Self::WrongType { .. } => Code::CHAIN_UNRUNNABLE,
         }
     }
@@ -140,6 +143,8 @@ impl DesiredProblem {
             Self::NotInBundle { at: span, .. } => {
                 at(diagnostic, *span, "named here").help("bundle the set again: `bpfkit bundle`")
             }
+            Self::NoCgroup { at: span, .. } => at(diagnostic, *span, "this chain names it")
+                .help("create it, or correct the path: it must lie in a cgroup2 hierarchy"),
             Self::NoTcx { at: span, .. } => at(diagnostic, *span, "this chain asks for it")
                 .help("say `attach: clsact`, or leave `attach` out: then the kernel decides"),
             Self::WrongType { hook, at: span, .. } => {
@@ -174,6 +179,9 @@ impl DesiredProblem {
             Self::EmptyChain { hook, .. } => format!("the `{hook}` chain is empty"),
             Self::NotInBundle { program, hook, .. } => {
                 format!("the `{hook}` chain runs `{program}`, which the bundle doesn't hold")
+            }
+            Self::NoCgroup { hook, path, .. } => {
+                format!("the `{hook}` chain's cgroup `{}` doesn't exist", path.display())
             }
             Self::NoTcx { hook, .. } => format!("this kernel has no tcx for the `{hook}` chain"),
             Self::WrongType { program, kind, hook, .. } => {

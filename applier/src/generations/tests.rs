@@ -16,6 +16,7 @@ pub(super) fn generation(number: u64) -> Generation {
         netns: None,
         mode: Mode::Native,
         attach: None,
+        cgroup: None,
         foreign: Foreign::Refuse,
         programs: vec![Link {
             program: "guard".parse().unwrap(),

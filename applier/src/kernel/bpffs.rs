@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `maps/<name>` | a map that the set shares |
 //! | `programs/<program>/<map>` | one program's map; `_data`, `_bss` for `.data`, `.bss`, since bpffs refuses dots |
-//! | `links/<hook>-<namespace>-<index>` | the link of one hook: namespace by inode, interface by index |
+//! | `links/<hook>-<namespace>-<index>` | the link of one hook: namespace by inode, interface by index; cgroup by id, and 0 |
 //! | `records/<hook>-<namespace>-<index>` | that hook's record map, so that it is known when the link is gone |
 //! | `generation` | a symbolic link to the number of the generation that is live ([`super::published`]) |
 //! | `tmp-…` | what a step that was cut off left behind |
@@ -103,7 +103,7 @@ impl SetDirectory {
             if there.id == wanted.id {
                 return Ok(());
             }
-            if there.ifindex == 0 {
+            if there.target == 0 {
                 remove(path)?;
             }
         }
@@ -208,7 +208,7 @@ fn point_file(point: &HookPoint) -> String {
 pub(crate) fn read_point(file: &str) -> Option<HookPoint> {
     let (rest, index) = file.rsplit_once('-')?;
     let (slug, namespace) = rest.rsplit_once('-')?;
-    let hook = Hook::ALL.into_iter().find(|hook| hook.slug() == slug)?;
+    let hook = Hook::all().find(|hook| hook.slug() == slug)?;
     let point = HookPoint { namespace: namespace.parse().ok()?, index: index.parse().ok()?, hook };
     // One spelling only: no `+1`, no leading zeros.
     (point_file(&point) == file).then_some(point)
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_point_is_read_in_its_one_spelling_only() {
-        for hook in Hook::ALL {
+        for hook in Hook::all() {
             let point = HookPoint { namespace: 4_026_531_840, index: 12, hook };
             assert_eq!(read_point(&point_file(&point)), Some(point));
         }

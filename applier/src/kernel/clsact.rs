@@ -292,7 +292,7 @@ fn head(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; TCMSG] {
 fn parent(hook: Hook) -> u32 {
     match hook {
         Hook::TcEgress => 0xffff_fff3,
-        Hook::TcIngress | Hook::Xdp => 0xffff_fff2,
+        Hook::TcIngress | Hook::Xdp | Hook::Cgroup(_) => 0xffff_fff2,
     }
 }
 

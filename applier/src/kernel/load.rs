@@ -12,7 +12,7 @@ use std::{
 };
 
 use bpfkit_objects::insn::{Insn, POISON};
-use bpfkit_schemas::hook::Hook;
+use bpfkit_schemas::{hook::Hook, object::ProgramType};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -155,17 +155,18 @@ fn load_program(
     let name = program_name(record);
     let types = types(chain, spot)?;
     let spec = ProgramSpec {
-        program_type: match record.hook {
-            Hook::Xdp => PROGRAM_XDP,
-            Hook::TcIngress | Hook::TcEgress => PROGRAM_SCHED_CLS,
-        },
+        program_type: program_type(record.hook),
         instructions: &Insn::encode_all(instructions),
         license: &license,
         name: &name,
         flags: if fused.frags { F_XDP_HAS_FRAGS } else { 0 },
-        // As libbpf has it: a program array takes programs of one kind alone (Linux 6.17, `bpf_prog_map_compatible`),
-        // and those that others put into a program's array were loaded by libbpf.
-        attach_type: if record.hook == Hook::Xdp { sys::ATTACH_XDP } else { 0 },
+        attach_type: match record.hook {
+            Hook::Cgroup(hook) => hook.attach_type(),
+            // As libbpf has it: a program array takes programs of one kind alone (Linux 6.17, `bpf_prog_map_compatible`),
+            // and those that others put into a program's array were loaded by libbpf.
+            Hook::Xdp => sys::ATTACH_XDP,
+            Hook::TcIngress | Hook::TcEgress => 0,
+        },
         described: chain.types().zip(types.as_ref()).map(|(described, types)| Described {
             types,
             functions: &described.functions,
@@ -211,6 +212,21 @@ fn types(chain: &FusedChain, spot: &Spot) -> Result<Option<Types>, KernelError> 
         Ok(types) => Ok(Some(types)),
         Err(_) if !chain.needs_types() => Ok(None),
         Err(source) => Err(KernelError::call(format!("handing over the types of the chain for {spot}"), source)),
+    }
+}
+
+/// The kernel's number of the type of program that a hook runs (`enum bpf_prog_type`).
+fn program_type(hook: Hook) -> u32 {
+    match hook.program_type() {
+        ProgramType::CgroupSkb => 8,
+        ProgramType::CgroupSock => 9,
+        ProgramType::SockOps => 13,
+        ProgramType::CgroupDevice => 15,
+        ProgramType::CgroupSockAddr => 18,
+        ProgramType::CgroupSysctl => 23,
+        ProgramType::CgroupSockopt => 25,
+        ProgramType::SchedCls => PROGRAM_SCHED_CLS,
+        _ => PROGRAM_XDP,
     }
 }
 

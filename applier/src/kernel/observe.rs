@@ -16,7 +16,7 @@ mod programs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use bpfkit_schemas::{
@@ -30,7 +30,7 @@ pub(super) use self::{
     programs::{read_record, record_of, recorded},
 };
 use self::{
-    places::Place,
+    places::{CgroupPlace, Place},
     programs::{Programs, Seen},
 };
 use super::{
@@ -59,15 +59,23 @@ pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) 
     let mut points: BTreeSet<HookPoint> =
         asked.iter().map(|(interface, hook)| HookPoint::of(interface, *hook)).collect();
     points.extend(pins.links.keys().chain(pins.records.keys()));
-    let paths = asked.iter().map(|(interface, _)| interface.namespace.path.clone()).collect();
-    let inodes: BTreeSet<u64> = points.iter().map(|point| point.namespace).collect();
+    let of_interfaces = asked.iter().filter(|(interface, _)| !interface.is_cgroup());
+    let paths = of_interfaces.map(|(interface, _)| interface.namespace.path.clone()).collect();
+    let inodes: BTreeSet<u64> =
+        points.iter().filter(|point| !point.hook.is_cgroup()).map(|point| point.namespace).collect();
     let opened = places::open(&paths, |inode| inodes.contains(&inode))?;
     let mut places = BTreeMap::new();
     for (inode, (path, netns)) in opened {
         places.insert(inode, places::visit(path, &netns, &points)?);
     }
 
-    let mut observer = Observer { bpffs, set, links, places, programs };
+    let recorded = pins.records.values().filter_map(programs::read_record);
+    let cgroups = recorded.filter(|record| record.hook.is_cgroup()).map(|record| PathBuf::from(record.interface));
+    let named = asked.iter().filter(|(interface, _)| interface.is_cgroup());
+    let named = named.filter_map(|(interface, _)| interface.namespace.path.clone());
+    let cgroups = places::cgroups(cgroups.chain(named), &points)?;
+
+    let mut observer = Observer { bpffs, set, links, places, cgroups, programs };
     let mut state = LiveState { set: set.clone(), points: BTreeMap::new(), maps: pins.maps, litter: pins.litter };
     for point in points {
         let pinned = pins.links.get(&point);
@@ -128,6 +136,7 @@ struct Observer<'a> {
     set: &'a SetName,
     links: BTreeMap<u32, LinkInfo>,
     places: BTreeMap<u64, Place>,
+    cgroups: BTreeMap<u64, CgroupPlace>,
     programs: Programs,
 }
 
@@ -153,7 +162,7 @@ struct Ours {
 
 impl Ours {
     fn by_link(link: &LinkInfo, pinned: bool) -> Self {
-        let attachment = if link.ifindex == 0 { Attachment::Detached } else { Attachment::Attached };
+        let attachment = if link.target == 0 { Attachment::Detached } else { Attachment::Attached };
         Self { program: link.program_id, hold: Hold::Link(LinkId(link.id)), attachment, pinned }
     }
 
@@ -203,7 +212,10 @@ impl Observer<'_> {
         let record = record.and_then(LiveRecord::read);
         let (interface, presence) = self.interface(point, asked, record, link.as_ref());
         let place = self.places.get(&point.namespace);
-        let revision = place.and_then(|place| place.tcx.get(point)).map(|(at, _)| *at);
+        let revision = match self.cgroups.get(&point.namespace).filter(|_| point.hook.is_cgroup()) {
+            Some(cgroup) => cgroup.hooks.get(&point.hook).and_then(|(at, _)| *at),
+            None => place.and_then(|place| place.tcx.get(point)).map(|(at, _)| *at),
+        };
         let filters = place.and_then(|place| place.filters.get(point)).map(|listing| listing.filters(point.hook));
         let lost = kept.filter(|_| ours.is_none()).map(|Kept { record, pin, .. }| LostChain { record, pin });
         Ok(LivePoint { interface, presence, ours, twin, lost, others, revision, filters })
@@ -211,6 +223,21 @@ impl Observer<'_> {
 
     /// Who is at the hook.
     fn attached(&self, point: &HookPoint) -> Vec<Attached> {
+        if let Hook::Cgroup(hook) = point.hook {
+            let programs = self.cgroups.get(&point.namespace).and_then(|cgroup| cgroup.hooks.get(&point.hook));
+            let programs = programs.map(|(_, programs)| programs.as_slice()).unwrap_or_default();
+            // The query tells no links, so each is found by what it holds.
+            let held = |program: u32| {
+                self.links.values().find(|link| {
+                    (link.link_type, link.target, link.attach_type, link.program_id)
+                        == (sys::LINK_TYPE_CGROUP, point.namespace, hook.attach_type(), program)
+                })
+            };
+            return programs
+                .iter()
+                .map(|id| Attached { program: *id, link: held(*id).map(|link| link.id), filter: None, mode: None })
+                .collect();
+        }
         let Some(place) = self.places.get(&point.namespace) else { return Vec::new() };
         if point.hook != Hook::Xdp {
             let entries = place.tcx.get(point).map(|(_, entries)| entries.as_slice()).unwrap_or_default();
@@ -238,7 +265,9 @@ impl Observer<'_> {
             .filter_map(|(program, mode)| {
                 let program = program?;
                 let held = |link: &&LinkInfo| {
-                    link.link_type == sys::LINK_TYPE_XDP && link.program_id == program && link.ifindex == point.index
+                    link.link_type == sys::LINK_TYPE_XDP
+                        && link.program_id == program
+                        && link.target == u64::from(point.index)
                 };
                 let link = self.links.values().find(held).map(|link| link.id);
                 Some(Attached { program, link, filter: None, mode })
@@ -342,6 +371,16 @@ impl Observer<'_> {
         record: Option<&Record>,
         link: Option<&LinkInfo>,
     ) -> (Interface, Presence) {
+        if point.hook.is_cgroup() {
+            let here = self.cgroups.get(&point.namespace);
+            let path = here.map(|cgroup| cgroup.path.clone());
+            let path = path.or_else(|| record.map(|record| PathBuf::from(&record.interface)));
+            let path = path.unwrap_or_else(|| PathBuf::from(format!("cgroup {}", point.namespace)));
+            // A cgroup that was renamed or is elsewhere in this mount namespace: the link knows whether it is there.
+            let there = here.is_some() || link.is_some_and(|link| link.target != 0);
+            let presence = if there { Presence::Here } else { Presence::Gone };
+            return (Interface::cgroup(point.namespace, &path), presence);
+        }
         let place = self.places.get(&point.namespace);
         let here = place.and_then(|place| place.interfaces.get(&point.index));
         let name = here
@@ -357,7 +396,7 @@ impl Observer<'_> {
         let presence = match (place, here) {
             (Some(_), Some(_)) => Presence::Here,
             // Nobody could look; the link knows.
-            (None, _) if link.is_some_and(|link| link.ifindex != 0) => Presence::Here,
+            (None, _) if link.is_some_and(|link| link.target != 0) => Presence::Here,
             _ => Presence::Gone,
         };
         (Interface { namespace, index: point.index, name }, presence)

@@ -7,7 +7,8 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::{Component, PathBuf},
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::{Component, Path, PathBuf},
 };
 
 use bpfkit_schemas::hook::{Hook, Mode};
@@ -15,7 +16,9 @@ use bpfkit_schemas::hook::{Hook, Mode};
 mod filter;
 
 use super::{
-    LinuxKernel, bpffs, data_map,
+    LinuxKernel, bpffs,
+    cgroup::Cgroup,
+    data_map,
     error::{KernelError, Spot},
     load::{self, Loaded},
     netns::Netns,
@@ -203,9 +206,24 @@ impl LinuxKernel {
         program: &LinuxProgram,
         expect: Option<Revision>,
     ) -> Result<LinkId, KernelError> {
-        let spec = link_spec(interface, hook, mode, expect);
-        let netns = open_netns(interface, hook)?;
-        let created = netns.run(|| Ok(sys::link_create(&program.program, &spec)))?;
+        let created = match hook {
+            Hook::Cgroup(at) => {
+                let cgroup = open_cgroup(interface, hook)?;
+                sys::link_create(
+                    &program.program,
+                    &LinkSpec {
+                        target: cgroup.directory.as_fd().as_raw_fd().cast_unsigned(),
+                        attach_type: at.attach_type(),
+                        flags: 0,
+                        expected_revision: expect.map_or(0, |revision| revision.0),
+                    },
+                )
+            }
+            _ => {
+                let spec = link_spec(interface, hook, mode, expect);
+                open_netns(interface, hook)?.run(|| Ok(sys::link_create(&program.program, &spec)))?
+            }
+        };
         let link = created.map_err(|source| self.refused(interface, hook, mode, source))?;
         let point = HookPoint::of(interface, hook);
         let pinned = self.pin_both(&point, &link, program.record.as_ref());
@@ -319,13 +337,15 @@ impl LinuxKernel {
     fn refused(&self, interface: &Interface, hook: Hook, mode: Mode, source: io::Error) -> KernelError {
         let spot = Spot { hook, interface: interface.name.clone() };
         match source.raw_os_error() {
+            // An XDP link to an index that nobody has any more is refused as nonsense (`bpf_xdp_link_attach`, 6.18).
+            Some(libc::EINVAL) if is_gone(interface) => KernelError::InterfaceGone { spot, source },
             Some(libc::EBUSY | libc::EEXIST) => KernelError::Busy { owner: self.owner(interface, hook), spot, source },
             Some(libc::ESTALE) => KernelError::Changed { what: spot.to_string(), source },
             Some(libc::ENODEV) => KernelError::InterfaceGone { spot, source },
             Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE) if (hook, mode) == (Hook::Xdp, Mode::Native) => {
                 KernelError::NoNativeXdp { spot, source }
             }
-            Some(libc::EINVAL) if hook != Hook::Xdp => {
+            Some(libc::EINVAL) if hook.is_tc() => {
                 KernelError::Unsupported { what: format!("`{hook}`: tcx came with Linux 6.6"), source }
             }
             _ => KernelError::call(format!("attaching to {spot}"), source),
@@ -365,11 +385,24 @@ fn link_spec(interface: &Interface, hook: Hook, mode: Mode, expect: Option<Revis
         (None, Mode::Generic) => (sys::ATTACH_XDP, sys::XDP_SKB_MODE),
     };
     LinkSpec {
-        ifindex: interface.index,
+        target: interface.index,
         attach_type,
         flags,
         expected_revision: expect.filter(|_| hook != Hook::Xdp).map_or(0, |revision| revision.0),
     }
+}
+
+/// Opens a cgroup, which must still be the one that it was.
+fn open_cgroup(interface: &Interface, hook: Hook) -> Result<Cgroup, KernelError> {
+    let path = interface.namespace.path.as_deref().unwrap_or(Path::new(""));
+    let opened = Cgroup::open(path)?.filter(|cgroup| cgroup.id == interface.namespace.inode);
+    opened.ok_or_else(|| {
+        let spot = Spot { hook, interface: interface.name.clone() };
+        KernelError::Changed {
+            what: spot.to_string(),
+            source: io::Error::other("its path leads to another cgroup now, or to none"),
+        }
+    })
 }
 
 /// Opens an interface's namespace, which must still be the one that it was.
@@ -381,6 +414,12 @@ fn open_netns(interface: &Interface, hook: Hook) -> Result<Netns, KernelError> {
         return Err(KernelError::Changed { what: spot.to_string(), source });
     }
     Ok(netns)
+}
+
+/// Whether the namespace has no interface of that index any more.
+fn is_gone(interface: &Interface) -> bool {
+    let there = super::namespace(interface.namespace.path.as_deref());
+    there.is_ok_and(|facts| !facts.interfaces.contains_key(&interface.index))
 }
 
 fn open_link(link: LinkId) -> Result<Link, KernelError> {

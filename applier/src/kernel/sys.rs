@@ -60,6 +60,8 @@ descriptors!(Map, Program, Link, Types);
 pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
 /// `BPF_F_RDONLY_PROG`: programs can't write the map.
 pub(crate) const F_RDONLY_PROG: u32 = 1 << 7;
+/// `BPF_LINK_TYPE_CGROUP`.
+pub(crate) const LINK_TYPE_CGROUP: u32 = 3;
 /// `BPF_LINK_TYPE_XDP`.
 pub(crate) const LINK_TYPE_XDP: u32 = 6;
 /// `BPF_LINK_TYPE_TCX`.
@@ -403,13 +405,13 @@ pub(crate) fn program_info(program: &Program) -> io::Result<ProgramInfo> {
 /// What the kernel says of a link.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct LinkInfo {
-    /// `enum bpf_link_type`: [`LINK_TYPE_XDP`], [`LINK_TYPE_TCX`].
+    /// `enum bpf_link_type`: [`LINK_TYPE_XDP`], [`LINK_TYPE_TCX`], [`LINK_TYPE_CGROUP`].
     pub(crate) link_type: u32,
     pub(crate) id: u32,
     pub(crate) program_id: u32,
-    /// XDP and tcx: the interface, 0 once the link is detached.
-    pub(crate) ifindex: u32,
-    /// tcx: `enum bpf_attach_type`.
+    /// XDP and tcx: the interface, cgroup: its id; 0 once the link is detached.
+    pub(crate) target: u64,
+    /// tcx and cgroup: `enum bpf_attach_type`.
     pub(crate) attach_type: u32,
 }
 
@@ -419,13 +421,16 @@ pub(crate) fn link_info(link: &Link) -> io::Result<LinkInfo> {
     let mut attr = info_by_fd(link, &mut info)?;
     // SAFETY: as in `map_info`, with a link's info.
     unsafe { bpf(Command::ObjGetInfoByFd, &mut attr) }?;
-    Ok(LinkInfo {
-        link_type: info.link_type,
-        id: info.id,
-        program_id: info.prog_id,
-        ifindex: info.ifindex,
-        attach_type: info.attach_type,
-    })
+    let (target, attach_type) = match info.link_type {
+        LINK_TYPE_CGROUP => {
+            // One number of eight bytes stands where other links have two of four.
+            let [a, b, c, d] = info.ifindex.to_ne_bytes();
+            let [e, f, g, h] = info.attach_type.to_ne_bytes();
+            (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), info.cgroup_attach_type)
+        }
+        _ => (info.ifindex.into(), info.attach_type),
+    };
+    Ok(LinkInfo { link_type: info.link_type, id: info.id, program_id: info.prog_id, target, attach_type })
 }
 
 fn info_by_fd<I>(object: &impl AsFd, info: &mut I) -> io::Result<attr::InfoByFd> {
@@ -438,13 +443,13 @@ fn info_by_fd<I>(object: &impl AsFd, info: &mut I) -> io::Result<attr::InfoByFd>
 
 /// What `LINK_CREATE` is asked for.
 pub(crate) struct LinkSpec {
-    /// The interface, in the calling thread's network namespace.
-    pub(crate) ifindex: u32,
+    /// The interface, in the calling thread's network namespace; or a cgroup's open directory, as a number.
+    pub(crate) target: u32,
     /// `enum bpf_attach_type`.
     pub(crate) attach_type: u32,
     /// XDP's mode, or tcx's place.
     pub(crate) flags: u32,
-    /// tcx: the revision that the list must have, 0 for any.
+    /// tcx and cgroups: the revision that the list must have, 0 for any.
     pub(crate) expected_revision: u64,
 }
 
@@ -452,7 +457,7 @@ pub(crate) struct LinkSpec {
 pub(crate) fn link_create(program: &Program, spec: &LinkSpec) -> io::Result<Link> {
     let mut attr = attr::LinkCreate {
         prog_fd: raw(program),
-        target_ifindex: spec.ifindex,
+        target_ifindex: spec.target,
         attach_type: spec.attach_type,
         flags: spec.flags,
         relative_id: 0,
@@ -460,7 +465,7 @@ pub(crate) fn link_create(program: &Program, spec: &LinkSpec) -> io::Result<Link
         expected_revision: spec.expected_revision,
     };
     // SAFETY: the attribute of LINK_CREATE, without pointers for these attach types
-    // (XDP and tcx read numbers alone); the descriptor is new.
+    // (XDP, tcx and cgroups read numbers alone); the descriptor is new.
     unsafe { bpf_fd(Command::LinkCreate, &mut attr) }.map(Link)
 }
 
@@ -477,6 +482,45 @@ pub(crate) fn link_detach(link: &Link) -> io::Result<()> {
     let mut attr = raw(link);
     // SAFETY: the attribute of LINK_DETACH is the link's descriptor alone.
     unsafe { bpf(Command::LinkDetach, &mut attr) }.map(drop)
+}
+
+/// `BPF_PROG_QUERY` of a cgroup's hook: its own programs in the order in which they run, and the revision where the
+/// kernel counts one. Of its ancestors' programs, which run too, nothing is said.
+pub(crate) fn cgroup_query(cgroup: &impl AsFd, attach_type: u32) -> io::Result<(Option<u64>, Vec<u32>)> {
+    let mut programs = [0_u32; MPROG_MAX];
+    let mut attr = attr::ProgQuery {
+        target_ifindex: raw(cgroup),
+        attach_type,
+        prog_ids: programs.as_mut_ptr().expose_provenance() as u64,
+        count: length(MPROG_MAX)?,
+        ..attr::ProgQuery::default()
+    };
+    // SAFETY: the attribute of PROG_QUERY; the kernel writes at most `count` ids to the array, which has as many,
+    // and skips arrays whose address is zero.
+    let asked = unsafe { bpf(Command::ProgQuery, &mut attr) };
+    match asked {
+        Ok(_) => {}
+        // A kernel that knows no revision (before Linux 6.6) refuses the attribute that has a place for one.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return short_cgroup_query(cgroup, attach_type),
+        Err(error) => return Err(error),
+    }
+    let revision = (attr.revision != 0).then_some(attr.revision);
+    Ok((revision, programs.into_iter().take(attr.count as usize).collect()))
+}
+
+/// The same with the attribute of older kernels.
+fn short_cgroup_query(cgroup: &impl AsFd, attach_type: u32) -> io::Result<(Option<u64>, Vec<u32>)> {
+    let mut programs = [0_u32; MPROG_MAX];
+    let mut attr = attr::ShortProgQuery {
+        target_fd: raw(cgroup),
+        attach_type,
+        prog_ids: programs.as_mut_ptr().expose_provenance() as u64,
+        count: length(MPROG_MAX)?,
+        ..attr::ShortProgQuery::default()
+    };
+    // SAFETY: as in `cgroup_query`.
+    unsafe { bpf(Command::ProgQuery, &mut attr) }?;
+    Ok((None, programs.into_iter().take(attr.count as usize).collect()))
 }
 
 /// One entry of a tcx list: a program and, where a link holds it, the link.

@@ -207,6 +207,90 @@ fn a_chain_on_each_hook_is_attached_replaced_and_detached() {
     }
 }
 
+/// A cgroup of its own, gone with the value.
+pub(crate) struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let root = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();
+        let path = Path::new(root.split(' ').nth(1).unwrap()).join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn target(&self) -> Interface {
+        Interface::cgroup(cgroup(&self.0).unwrap().unwrap(), &self.0)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_chain_on_each_hook_of_a_cgroup_is_attached_replaced_and_detached() {
+    let mut wire = Wire::new("cgroups");
+    let scratch = Scratch::new(&wire.name);
+    wire.interface = scratch.target();
+    let mode = Mode::Native;
+    for hook in Hook::all().filter(|hook| hook.is_cgroup()) {
+        let target = wire.interface.clone();
+        let (old, new) = (wire.one(hook, mode, 1), wire.one(hook, mode, 1));
+        let revision = wire.seen(hook).revision;
+        let hold = wire.kernel.attach(&target, hook, By::Link(mode), &old, revision).unwrap();
+        let seen = wire.seen(hook);
+        let ours = seen.ours.unwrap();
+        assert_eq!((ours.hold, ours.attachment, ours.pin), (hold, Attachment::Attached, Pin::Pinned), "{hook}");
+        assert_eq!((seen.others.len(), ours.record.read().unwrap().hook), (0, hook));
+        if let Some(revision) = revision {
+            assert_ne!(seen.revision, Some(revision), "{hook}");
+            let error = wire.kernel.attach(&target, hook, By::Link(mode), &new, Some(revision)).unwrap_err();
+            assert!(error.is_contended(), "{hook}: {error:?}");
+        }
+        wire.kernel.replace(&target, hook, hold, &old, &new).unwrap();
+        assert_ne!(wire.seen(hook).ours.unwrap().program, ours.program, "{hook}");
+        assert!(wire.kernel.replace(&target, hook, hold, &old, &new).unwrap_err().is_contended(), "{hook}");
+        wire.kernel.detach(&target, hook, hold).unwrap();
+        assert!(wire.seen(hook).ours.is_none(), "{hook}");
+        assert!(!wire.kernel.directory.path().exists());
+    }
+}
+
+#[test]
+fn a_cgroup_that_goes_takes_its_chain_with_it_and_leaves_a_dead_link() {
+    let mut wire = Wire::new("vanish");
+    let scratch = Scratch::new(&wire.name);
+    wire.interface = scratch.target();
+    let hook = Hook::Cgroup(bpfkit_schemas::hook::CgroupHook::Connect4);
+    let program = wire.one(hook, Mode::Native, 1);
+    wire.kernel.attach(&wire.interface.clone(), hook, By::Link(Mode::Native), &program, None).unwrap();
+    let point = HookPoint::of(&wire.interface, hook);
+    drop(scratch);
+    // The kernel lets go of a cgroup's links a moment after its directory.
+    let is_gone = || {
+        let live = wire.kernel.observe(&[]).unwrap();
+        live.points[&point].presence == crate::live::Presence::Gone
+    };
+    for _ in 0..500 {
+        if is_gone() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let plan = crate::plan::remove(&wire.kernel.observe(&[]).unwrap());
+    assert!(plan.to_string().contains("unpin, its cgroup is gone"), "{plan}");
+    let outcome = crate::execute::execute(&plan, &Linker::nothing(), &mut wire.kernel);
+    assert!(outcome.stopped.is_none() && outcome.left.is_empty(), "{outcome:?}");
+    assert!(!wire.kernel.directory.path().exists());
+}
+
 #[test]
 fn a_removed_pin_hides_nothing_while_somebody_holds_the_link() {
     let mut wire = Wire::new("unpinned");

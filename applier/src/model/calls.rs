@@ -101,7 +101,9 @@ impl Kernel for Model {
                     return Err(taken());
                 }
                 self.last_id += 1;
-                (Hold::Link(LinkId(self.last_id)), 0, mode)
+                // A cgroup's list grows at its end.
+                let place = if hook.is_cgroup() { at.order.len() } else { 0 };
+                (Hold::Link(LinkId(self.last_id)), place, mode)
             }
             By::Filter(filter) => {
                 let revised = expect.is_some_and(|expect| expect != filters);

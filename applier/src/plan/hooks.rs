@@ -37,6 +37,9 @@ pub(super) fn clsact(chain: &DesiredChain, live: &LiveState) -> Option<QdiscBy> 
     Some(if points.any(is_ours) { QdiscBy::Set } else { QdiscBy::Others })
 }
 
+/// The most programs that a cgroup holds per hook (`BPF_CGROUP_MAX_PROGS`).
+const CGROUP_MAX: usize = 64;
+
 /// What is to be done about one hook that the set wants; `None` where it is as wanted.
 pub(super) fn wanted(
     (point, live): (HookPoint, Option<&LivePoint>),
@@ -108,7 +111,10 @@ pub(super) fn wanted(
         });
         return None;
     }
-    if let Some(before) = others.get(..attached.after.min(others.len())).filter(|before| !before.is_empty()) {
+    // A cgroup's programs run whatever the others answer, so nobody is cut off.
+    let cuts_off = !point.hook.is_cgroup();
+    if let Some(before) = others.get(..attached.after.min(others.len())).filter(|before| cuts_off && !before.is_empty())
+    {
         warnings.push(Warning::RunsAfterOthers {
             hook: point.hook,
             interface: chain.interface.clone(),
@@ -204,7 +210,11 @@ pub(super) fn unwanted(point: HookPoint, live: &LivePoint, because: Because) -> 
         attach: ours.attach(point.hook),
         seen: Seen { revision: live.revision, filters: None, ours: Some((ours.hold, ours.program)) },
         steps: steps.collect(),
-        because: vec![if gone { Because::InterfaceGone } else { because }],
+        because: vec![match (gone, point.hook.is_cgroup()) {
+            (true, false) => Because::InterfaceGone,
+            (true, true) => Because::CgroupGone,
+            (false, _) => because,
+        }],
         lines: ours.record.read().map_or_else(Vec::new, |record| diff::all_gone(&record.programs)),
         others: live.others.clone(),
     })
@@ -247,7 +257,7 @@ fn strangers(
         return;
     }
     let links = others.iter().filter(|other| !matches!(other.held_by, HeldBy::Filter(_))).count();
-    if links >= TCX_MAX {
+    if links >= if point.hook.is_cgroup() { CGROUP_MAX } else { TCX_MAX } {
         problems.push(PlanProblem::HookFull { hook: point.hook, interface: interface(), others: links });
     }
 }
@@ -257,6 +267,7 @@ pub(crate) fn label(hook: Hook, interface: &Interface) -> String {
     let name = interface.name.escape_default();
     match &interface.namespace.path {
         None => format!("{hook} {name}"),
+        Some(_) if interface.is_cgroup() => format!("{hook} {name}"),
         Some(path) => format!("{hook} {name} in {}", path.display().to_string().escape_default()),
     }
 }
@@ -267,6 +278,6 @@ pub(crate) fn long_label(hook: Hook, interface: &Interface, mode: Mode, attach: 
     match (hook, attach) {
         (Hook::Xdp, _) => format!("{label} ({mode}, fused)"),
         (_, Some(Attach::Clsact)) => format!("{label} (clsact, fused)"),
-        (Hook::TcIngress | Hook::TcEgress, _) => format!("{label} (fused)"),
+        (Hook::TcIngress | Hook::TcEgress | Hook::Cgroup(_), _) => format!("{label} (fused)"),
     }
 }

@@ -95,7 +95,11 @@ impl PlanProblem {
                 "`{}` is full: {others} programs of others are attached, and the kernel takes no more",
                 label(*hook, interface)
             ))
-            .help("`bpftool net show` lists them"),
+            .help(if hook.is_cgroup() {
+                "`bpftool cgroup show PATH` lists them"
+            } else {
+                "`bpftool net show` lists them"
+            }),
             Self::FilterBlocked { hook, interface, by } => error(format!(
                 "`{}` can't have a filter of ours in front: {}",
                 label(*hook, interface),

@@ -175,6 +175,7 @@ impl Because {
             ),
             Self::AttachedTwice => "attached by both tcx and clsact: one goes".to_owned(),
             Self::NoLongerInManifest => "no longer in the manifest".to_owned(),
+            Self::CgroupGone => "its cgroup is gone".to_owned(),
             Self::InterfaceGone => "its interface is gone".to_owned(),
             Self::SetRemoved => "the set is removed".to_owned(),
         }

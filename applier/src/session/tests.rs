@@ -29,7 +29,7 @@ use bpfkit_schemas::{
 
 use super::*;
 use crate::{
-    kernel::BPFFS,
+    kernel::{BPFFS, tests::Scratch},
     live::HookPoint,
     trust::{Asked, Policy, Word, decide},
 };
@@ -37,9 +37,10 @@ use crate::{
 /// One program of a set: its name and its C.
 type Program<'a> = (&'a str, &'a str);
 
-/// A network namespace with an interface e0, and a place for bundles.
+/// A network namespace with an interface e0, a cgroup, and a place for bundles.
 struct Bench {
     name: String,
+    cgroup: Scratch,
     folder: tempfile::TempDir,
     key: PrivateKey,
 }
@@ -54,7 +55,8 @@ impl Bench {
              ip -n {name} link add e0 type veth peer name e1; \
              ip -n {name} link set e0 up; ip -n {name} link set e1 up"
         ));
-        Self { name, folder: tempfile::tempdir().unwrap(), key: PrivateKey::generate().unwrap() }
+        let cgroup = Scratch::new(&name);
+        Self { name, cgroup, folder: tempfile::tempdir().unwrap(), key: PrivateKey::generate().unwrap() }
     }
 
     fn netns(&self) -> PathBuf {
@@ -181,8 +183,9 @@ impl Bench {
             };
             Chain {
                 hook,
-                interfaces: vec![HostText(interface.to_owned())],
-                netns: Some(HostText(self.netns().display().to_string())),
+                interfaces: if hook.is_cgroup() { Vec::new() } else { vec![HostText(interface.to_owned())] },
+                netns: (!hook.is_cgroup()).then(|| HostText(self.netns().display().to_string())),
+                cgroup: hook.is_cgroup().then(|| HostText(self.cgroup.path().display().to_string())),
                 mode: Mode::Native,
                 attach,
                 foreign: Foreign::default_for(hook),
@@ -201,8 +204,13 @@ impl Bench {
         Interface { namespace, index, name: "e0".to_owned() }
     }
 
+    /// What a hook is of: e0, or the cgroup.
+    fn target(&self, hook: Hook) -> Interface {
+        if hook.is_cgroup() { self.cgroup.target() } else { self.interface() }
+    }
+
     fn at(&self, hook: Hook) -> HookPoint {
-        HookPoint::of(&self.interface(), hook)
+        HookPoint::of(&self.target(hook), hook)
     }
 }
 

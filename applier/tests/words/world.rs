@@ -45,12 +45,18 @@ pub(crate) const HERE: u64 = 1;
 pub(crate) const THERE: u64 = 2;
 
 impl World {
-    /// A host with these interfaces; `^` puts one into /run/netns/a.
+    /// A host with these interfaces; `^` puts one into /run/netns/a. What begins with a slash is a cgroup.
     pub(crate) fn new(interfaces: &str) -> Self {
-        let interfaces = interfaces.split_whitespace().zip(1..).map(|(name, index)| Interface {
-            namespace: if name.ends_with('^') { there() } else { here() },
-            index,
-            name: name.trim_end_matches('^').to_owned(),
+        let interfaces = interfaces.split_whitespace().zip(1..).map(|(name, index)| {
+            if name.starts_with('/') {
+                Interface::cgroup(1000 + u64::from(index), name.as_ref())
+            } else {
+                Interface {
+                    namespace: if name.ends_with('^') { there() } else { here() },
+                    index,
+                    name: name.trim_end_matches('^').to_owned(),
+                }
+            }
         });
         Self {
             model: Model::new(interfaces),
@@ -91,12 +97,14 @@ impl World {
     pub(crate) fn host(&self) -> Host {
         let mut namespaces: BTreeMap<Option<PathBuf>, NamespaceFacts> = BTreeMap::new();
         namespaces.insert(None, NamespaceFacts { inode: HERE, interfaces: BTreeMap::new() });
-        for interface in self.model.interfaces.values() {
+        let cgroups = self.model.interfaces.values().filter(|interface| interface.is_cgroup());
+        let cgroups = cgroups.map(|cgroup| (PathBuf::from(&cgroup.name), cgroup.namespace.inode)).collect();
+        for interface in self.model.interfaces.values().filter(|interface| !interface.is_cgroup()) {
             let facts = namespaces.entry(interface.namespace.path.clone()).or_default();
             facts.inode = interface.namespace.inode;
             facts.interfaces.insert(interface.index, interface.name.clone());
         }
-        Host { namespaces, processors: 4, attach: self.attach, ..Host::default() }
+        Host { namespaces, processors: 4, attach: self.attach, cgroups, ..Host::default() }
     }
 
     pub(crate) fn want(&self, text: &str) -> Result<Desired, DesiredError> {
@@ -146,7 +154,12 @@ impl World {
         });
         Chain {
             hook,
-            interfaces: interfaces.split_whitespace().map(|name| HostText(name.to_owned())).collect(),
+            cgroup: hook.is_cgroup().then(|| HostText(interfaces.to_owned())),
+            interfaces: interfaces
+                .split_whitespace()
+                .filter(|_| !hook.is_cgroup())
+                .map(|name| HostText(name.to_owned()))
+                .collect(),
             netns: netns.map(|path| HostText(path.to_owned())),
             mode: if mode == Some("generic") { Mode::Generic } else { Mode::Native },
             attach: match mode {

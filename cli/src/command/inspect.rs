@@ -49,7 +49,7 @@ fn human(fetched: &FetchedBundle) -> String {
     };
     let _ = writeln!(out, "  signatures  {signatures}");
     for chain in &config.chains {
-        let interfaces: Vec<_> = chain.interfaces.iter().map(|i| i.0.as_str()).collect();
+        let interfaces: Vec<_> = chain.interfaces.iter().chain(&chain.cgroup).map(|i| i.0.as_str()).collect();
         let netns = chain.netns.as_ref().map(|n| format!(" in {}", n.0)).unwrap_or_default();
         let mode = if chain.hook.is_exclusive() { format!(" ({})", chain.mode) } else { String::new() };
         let _ = writeln!(out, "\n  {}{mode} on {}{netns}", chain.hook, interfaces.join(", "));

@@ -241,6 +241,7 @@ fn a_chain(hook: Hook) -> Chain {
         hook,
         interfaces: vec![HostText("eth0".into())],
         netns: None,
+        cgroup: None,
         attach: None,
         mode: Mode::Native,
         foreign: Foreign::default_for(hook),

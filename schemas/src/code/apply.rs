@@ -217,6 +217,11 @@ without it. bpfkit asks the kernel and compares no versions.
 
 Say `attach: clsact`, which hangs the chain on a filter of the `clsact` qdisc, or leave `attach` out: then tcx is taken where it
 is, and clsact elsewhere.";
+    NO_CGROUP = "A313", Failed, "a cgroup doesn't exist",
+"A chain's `cgroup:` is the path of a directory of the unified cgroup hierarchy (cgroup2), such as `/sys/fs/cgroup/system.slice`.
+It isn't there, or is something else: on hosts with both hierarchies, those of version 1 look alike and have no hooks.
+
+Create it, correct the path, or apply after the service that owns it has started. `stat -f -c %T PATH` says `cgroup2fs` of one.";
     XDP_TAKEN = "A320", Failed, "somebody else's program holds the hook",
 "XDP runs one program per interface, and somebody else's is attached. Replacing it would take down whatever it does,
 so bpfkit never does that: the message names the program and what is known of its owner.

@@ -134,4 +134,10 @@ user, a full or read-only disk. Nothing that was there was changed.";
 kernel's tcx list, or as a filter that older tools can see. On other hooks there is one way.
 
 Take the key out.";
+    CHAIN_TARGET = "M036", Usage, "a chain isn't attached to what its hook is of",
+"`xdp`, `tc/ingress` and `tc/egress` are hooks of interfaces: their chains say `interfaces:`, and `netns:` where these are in
+another network namespace. The hooks of cgroups (`cgroup/connect4`, `cgroup_skb/ingress`, …) are called for the processes of a
+cgroup and of those below it, on whatever interface: their chains say `cgroup:`, the path of one.
+
+Give the key that the hook needs, and take the other one out.";
 }

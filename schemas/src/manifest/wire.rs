@@ -109,10 +109,12 @@ record! {
 record! {
     /// The programs at one hook, in the order in which they run.
     Chain "a chain" {
-        /// `xdp`, `tc/ingress` or `tc/egress`.
+        /// `xdp`, `tc/ingress`, `tc/egress`, or a cgroup's (`cgroup/connect4`, …).
         required hook "hook": Hook,
         /// Interface names or globs.
-        required interfaces "interfaces": Vec<At<Interface>>,
+        optional interfaces "interfaces": Vec<At<Interface>>,
+        /// For the hooks of cgroups: the cgroup by its path (`/sys/fs/cgroup/system.slice`).
+        optional cgroup "cgroup": HostText,
         /// A network namespace by its path (`/run/netns/edge`).
         optional netns "netns": HostText,
         /// Where XDP runs: `native` (the default) or `generic`; never changed silently.
@@ -124,7 +126,7 @@ record! {
         /// The programs, by name, or with the verdicts after which the chain goes on.
         required programs "programs": Vec<At<Link>>,
     }
-    planned ["cgroup", "engine", "sharing", "allow_gap", "on_missing", "counters", "priority", "target"]
+    planned ["engine", "sharing", "allow_gap", "on_missing", "counters", "priority", "target"]
 }
 
 record! {

@@ -9,6 +9,7 @@ use bpfkit_schemas::hook::Hook;
 
 use crate::{
     kernel::{
+        cgroup::Cgroup,
         clsact::{self, Listing},
         error::KernelError,
         netlink,
@@ -97,6 +98,38 @@ fn filters<'a>(points: impl Iterator<Item = &'a HookPoint>) -> Result<BTreeMap<H
     points.into_iter().map(|point| Ok((*point, listing(point)?))).collect()
 }
 
+/// A cgroup, as seen in one visit.
+#[derive(Debug)]
+pub(super) struct CgroupPlace {
+    /// The path by which it was found.
+    pub(super) path: PathBuf,
+    /// The programs of the hooks that were asked about, in order, and the revision where the kernel counts one.
+    pub(super) hooks: BTreeMap<Hook, (Option<Revision>, Vec<u32>)>,
+}
+
+/// Looks at the cgroups among `points` that one of `paths` leads to.
+pub(super) fn cgroups(
+    paths: impl Iterator<Item = PathBuf>,
+    points: &BTreeSet<HookPoint>,
+) -> Result<BTreeMap<u64, CgroupPlace>, KernelError> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        let Some(cgroup) = Cgroup::open(&path)? else { continue };
+        if found.contains_key(&cgroup.id) {
+            continue;
+        }
+        let mut hooks = BTreeMap::new();
+        for point in points.iter().filter(|point| point.namespace == cgroup.id) {
+            let Hook::Cgroup(hook) = point.hook else { continue };
+            let (revision, programs) = sys::cgroup_query(&cgroup.directory, hook.attach_type())
+                .map_err(|source| KernelError::call(format!("asking who is at `{}`", point.hook), source))?;
+            hooks.insert(point.hook, (revision.map(Revision), programs));
+        }
+        found.insert(cgroup.id, CgroupPlace { path, hooks });
+    }
+    Ok(found)
+}
+
 /// The namespace with this inode: the process's own or a named one; `None` where it is neither.
 pub(in crate::kernel) fn namespace(inode: u64) -> Result<Option<Netns>, KernelError> {
     Ok(open(&BTreeSet::new(), |found| found == inode)?.remove(&inode).map(|(_, netns)| netns))
@@ -112,10 +145,10 @@ pub(in crate::kernel) fn has_tcx() -> Result<bool, KernelError> {
     }
 }
 
-/// tcx's attach type of a hook; `None` for XDP.
+/// tcx's attach type of a hook; `None` for the others.
 pub(in crate::kernel) fn tcx_attach_type(hook: Hook) -> Option<u32> {
     match hook {
-        Hook::Xdp => None,
+        Hook::Xdp | Hook::Cgroup(_) => None,
         Hook::TcIngress => Some(sys::ATTACH_TCX_INGRESS),
         Hook::TcEgress => Some(sys::ATTACH_TCX_EGRESS),
     }

@@ -16,7 +16,7 @@ use crate::{
 /// The most links that are looked at.
 const MAX_LINKS: usize = 1 << 20;
 
-/// The XDP and tcx links of the host, by id.
+/// The XDP, tcx and cgroup links of the host, by id.
 pub(super) fn links() -> Result<BTreeMap<u32, LinkInfo>, KernelError> {
     let mut found = BTreeMap::new();
     let mut last = 0;
@@ -27,7 +27,7 @@ pub(super) fn links() -> Result<BTreeMap<u32, LinkInfo>, KernelError> {
         // A link that is being made (EAGAIN) or went away (ENOENT) isn't there.
         let Ok(link) = sys::link_by_id(id) else { continue };
         let info = sys::link_info(&link).map_err(|source| KernelError::call("reading a link", source))?;
-        if matches!(info.link_type, sys::LINK_TYPE_XDP | sys::LINK_TYPE_TCX) {
+        if matches!(info.link_type, sys::LINK_TYPE_XDP | sys::LINK_TYPE_TCX | sys::LINK_TYPE_CGROUP) {
             found.insert(id, info);
         }
     }

@@ -169,6 +169,19 @@ pub(super) struct ProgQuery {
     pub(super) revision: u64,
 }
 
+/// `BPF_PROG_QUERY`, up to `prog_cnt`.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct ShortProgQuery {
+    pub(super) target_fd: u32,
+    pub(super) attach_type: u32,
+    pub(super) query_flags: u32,
+    pub(super) attach_flags: u32,
+    pub(super) prog_ids: u64,
+    pub(super) count: u32,
+    pub(super) pad: u32,
+}
+
 /// `BPF_PROG_TEST_RUN`.
 #[cfg(test)]
 #[repr(C)]
@@ -225,4 +238,7 @@ pub(super) struct LinkInfo {
     pub(super) pad: u32,
     pub(super) ifindex: u32,
     pub(super) attach_type: u32,
+    /// For a cgroup's link the two above are its id, and this is the attach type.
+    pub(super) cgroup_attach_type: u32,
+    pub(super) pad2: u32,
 }

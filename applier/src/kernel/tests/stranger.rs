@@ -1,12 +1,15 @@
 //! What somebody else does to a host: for tests of the whole road.
 
-use std::path::Path;
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
-use bpfkit_schemas::hook::Hook;
+use bpfkit_schemas::hook::{CgroupHook, Hook};
 
 use super::{EXIT, Insn, insn, sys};
 use crate::{
-    kernel::{clsact, netns::Netns, observe::tcx_attach_type},
+    kernel::{cgroup::Cgroup, clsact, netns::Netns, observe::tcx_attach_type},
     live::{FilterId, Interface, LinkId, ProgramId},
 };
 
@@ -26,19 +29,31 @@ pub(crate) fn detach(link: LinkId) {
 /// Attaches a program that answers 0, last; `None` where the hook takes no more.
 pub(crate) fn attach(interface: &Interface, hook: Hook, name: &str) -> Option<Held> {
     let code = Insn::encode_all(&[insn(0xb7, 0, 0, 0, 0), insn(EXIT, 0, 0, 0, 0)]);
+    let connect = CgroupHook::Connect4.attach_type();
+    let (program_type, attach_type) = match hook {
+        Hook::Xdp => (6, 0),
+        Hook::TcIngress | Hook::TcEgress => (3, 0),
+        Hook::Cgroup(_) => (18, connect),
+    };
     let spec = sys::ProgramSpec {
-        program_type: if hook == Hook::Xdp { 6 } else { 3 },
+        program_type,
         instructions: &code,
         license: c"GPL",
         name,
         flags: 0,
-        attach_type: 0,
+        attach_type,
         described: None,
     };
     let program = sys::prog_load(&spec, None).unwrap();
+    if hook.is_cgroup() {
+        let opened = Cgroup::open(interface.namespace.path.as_deref().unwrap()).unwrap().unwrap();
+        let target = opened.directory.as_fd().as_raw_fd().cast_unsigned();
+        let link = sys::LinkSpec { target, attach_type: connect, flags: 0, expected_revision: 0 };
+        return Some(Held(sys::link_create(&program, &link).unwrap()));
+    }
     let (attach_type, flags) =
         tcx_attach_type(hook).map_or((sys::ATTACH_XDP, sys::XDP_SKB_MODE), |attach_type| (attach_type, 0));
-    let link = sys::LinkSpec { ifindex: interface.index, attach_type, flags, expected_revision: 0 };
+    let link = sys::LinkSpec { target: interface.index, attach_type, flags, expected_revision: 0 };
     let netns = Netns::open(interface.namespace.path.as_deref()).unwrap();
     let made = netns.run(|| Ok(sys::link_create(&program, &link))).unwrap();
     match made {

@@ -11,12 +11,27 @@ use crate::{
 
 const XDP: [&str; 3] = ["guard", "limit", "meter"];
 const TC: [&str; 2] = ["shape", "count"];
-const HOOKS: [&str; 3] = ["xdp", "tc/ingress", "tc/egress"];
+const CGROUP: [&str; 2] = ["allow", "note"];
+const HOOKS: [&str; 4] = ["xdp", "tc/ingress", "tc/egress", "cgroup/connect4"];
+
+/// The programs that a hook can run.
+fn programs_of(hook: &str) -> &'static [&'static str] {
+    match hook {
+        "xdp" => &XDP,
+        "cgroup/connect4" => &CGROUP,
+        _ => &TC,
+    }
+}
 
 /// A program with a map of its own, a shared one and global variables.
 fn program(name: &str) -> String {
-    let (section, context) =
-        if XDP.contains(&name) { ("xdp", "struct xdp_md *ctx") } else { ("tc", "struct __sk_buff *ctx") };
+    let (section, context, answer) = if XDP.contains(&name) {
+        ("xdp", "struct xdp_md *ctx", 2)
+    } else if TC.contains(&name) {
+        ("tc", "struct __sk_buff *ctx", -1)
+    } else {
+        ("cgroup/connect4", "struct bpf_sock_addr *ctx", 1)
+    };
     format!(
         r#"
 #include <linux/bpf.h>
@@ -27,11 +42,10 @@ volatile __u64 runs;
 SEC("{section}") int {name}({context}) {{
   __u32 zero = 0;
   runs++;
-  return bpf_map_lookup_elem(&own, &zero) && bpf_map_lookup_elem(&common, &zero) ? 0 : {};
+  return bpf_map_lookup_elem(&own, &zero) && bpf_map_lookup_elem(&common, &zero) ? 0 : {answer};
 }}
 char LICENSE[] SEC("license") = "GPL";
-"#,
-        if section == "xdp" { 2 } else { -1 }
+"#
     )
 }
 
@@ -91,7 +105,7 @@ impl ScriptHost for Modelled<'_> {
 impl Linux<'_> {
     /// What holds our chain at a point, wherever its pin is.
     fn ours(&self, point: &HookPoint) -> Option<(Hold, Pin)> {
-        let live = self.kernel.observe(&[(self.stage.bench.interface(), point.hook)]).unwrap();
+        let live = self.kernel.observe(&[(self.stage.bench.target(point.hook), point.hook)]).unwrap();
         let ours = live.points.get(point)?.ours.as_ref()?;
         Some((ours.hold, ours.pin))
     }
@@ -104,7 +118,7 @@ impl Linux<'_> {
     /// Waits until the kernel has taken the link apart.
     fn wait_until_free(&self, point: &HookPoint) {
         for _ in 0..500 {
-            let live = self.kernel.observe(&[(self.stage.bench.interface(), point.hook)]).unwrap();
+            let live = self.kernel.observe(&[(self.stage.bench.target(point.hook), point.hook)]).unwrap();
             let at = &live.points[point];
             let set = crate::live::Owner::Set(self.stage.session.set().clone());
             if at.ours.is_none() && at.others.iter().all(|other| other.owner != set) {
@@ -167,7 +181,7 @@ impl ScriptHost for Linux<'_> {
                 let _ = std::fs::remove_file(path);
             }
             Disturbance::AddForeign { point, name, .. } => {
-                if let Some(held) = stranger::attach(&self.stage.bench.interface(), point.hook, name) {
+                if let Some(held) = stranger::attach(&self.stage.bench.target(point.hook), point.hook, name) {
                     self.held.insert((*point, name.clone()), held);
                 }
             }
@@ -218,9 +232,9 @@ fn script(seed: u64) -> String {
         let line = match dice.roll(if at == 0 { 4 } else { 14 }) {
             0..=4 => {
                 let chains = HOOKS.iter().filter_map(|hook| {
-                    let programs = if *hook == "xdp" { &XDP[..] } else { &TC[..] };
+                    let programs = programs_of(hook);
                     let names: Vec<_> = (0..dice.roll(3)).map(|_| dice.pick(programs)).collect();
-                    let clsact = if *hook != "xdp" && dice.roll(2) == 0 { ":clsact" } else { "" };
+                    let clsact = if hook.starts_with("tc/") && dice.roll(2) == 0 { ":clsact" } else { "" };
                     (!names.is_empty()).then(|| format!("{hook}{clsact} e0: {}", names.join(", ")))
                 });
                 format!("apply {}", chains.collect::<Vec<_>>().join("; "))
@@ -234,7 +248,7 @@ fn script(seed: u64) -> String {
                 Some((hook, name)) => format!("foreign-gone {hook} e0 {name}"),
                 None => continue,
             },
-            11 | 12 if hook != "xdp" => {
+            11 | 12 if hook.starts_with("tc/") => {
                 let name = format!("filter{at}");
                 strangers.insert((hook, name.clone()));
                 format!("{} {hook} e0 {name}", if dice.roll(2) == 0 { "filter" } else { "take" })
@@ -254,23 +268,23 @@ fn script(seed: u64) -> String {
 #[test]
 fn the_model_does_what_linux_does() {
     let bench = Bench::new("script");
-    let sources: Vec<_> = XDP.iter().chain(&TC).map(|name| (*name, program(name))).collect();
+    let sources: Vec<_> = XDP.iter().chain(&TC).chain(&CGROUP).map(|name| (*name, program(name))).collect();
     let programs: Vec<Program<'_>> = sources.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let stage = || Stage { bench: &bench, session: bench.session("1", &programs, &["common"], &Globals::new()) };
     let (mut on_model, mut on_linux) = (stage(), stage());
     let mut seen = String::new();
-    for seed in 0..60 {
+    for seed in 0..80 {
         let script = script(seed);
         let kernel = on_linux.session.kernel();
         let mut linux = Linux { stage: on_linux, kernel, held: BTreeMap::new(), filters: BTreeMap::new() };
         let found = play(&mut linux, &script).unwrap();
         linux.held.clear();
         stranger::remove_qdisc(&bench.interface());
-        for hook in Hook::ALL {
+        for hook in HOOKS.map(|hook| hook.parse::<Hook>().unwrap()) {
             linux.wait_until_free(&bench.at(hook));
         }
         on_linux = linux.stage;
-        let mut modelled = Modelled { stage: on_model, model: Model::new([bench.interface()]) };
+        let mut modelled = Modelled { stage: on_model, model: Model::new([bench.interface(), bench.cgroup.target()]) };
         let wanted = play(&mut modelled, &script).unwrap();
         on_model = modelled.stage;
         assert_eq!(found, wanted, "seed {seed}, Linux on the left, the model on the right\n{script}");

@@ -63,7 +63,7 @@ fn one(chain: &At<wire::Chain>, programs: &[Program], names: &[ProgramName], cx:
         .help("leave it out: `refuse` is the default on this hook");
         cx.report(problem);
     }
-    let interfaces = interfaces(wire, cx);
+    let (interfaces, cgroup) = target(wire, cx);
     if let Some(netns) = &wire.netns
         && !netns.value.0.starts_with('/')
         && !crate::template::is_template(&netns.value.0)
@@ -79,6 +79,7 @@ fn one(chain: &At<wire::Chain>, programs: &[Program], names: &[ProgramName], cx:
     Some(Chain {
         hook,
         interfaces,
+        cgroup,
         netns: wire.netns.as_ref().map(|n| n.value.clone()),
         mode,
         attach,
@@ -88,8 +89,64 @@ fn one(chain: &At<wire::Chain>, programs: &[Program], names: &[ProgramName], cx:
     })
 }
 
+/// What the chain is attached to: interfaces, or for the hooks of cgroups a cgroup. The other is an error.
+fn target(chain: &wire::Chain, cx: &mut Context) -> (Vec<HostText>, Option<HostText>) {
+    let (hook, of_cgroup) = (chain.hook.value, chain.hook.value.is_cgroup());
+    let mut misplaced = |span, key: &str, wanted: &str| {
+        let title = format!("`{hook}` is attached to {wanted}");
+        cx.report_at(Code::CHAIN_TARGET, title, span, format!("`{key}` says nothing here"));
+    };
+    if of_cgroup {
+        for (span, key) in [
+            (chain.interfaces.as_ref().map(|at| at.span), "interfaces"),
+            (chain.netns.as_ref().map(|at| at.span), "netns"),
+        ] {
+            if let Some(span) = span {
+                misplaced(span, key, "a cgroup");
+            }
+        }
+    } else if let Some(cgroup) = &chain.cgroup {
+        misplaced(cgroup.span, "cgroup", "interfaces");
+    }
+    let missing = |cx: &mut Context, key: &str| {
+        if chain.whole {
+            cx.report_at(
+                Code::CHAIN_TARGET,
+                format!("a chain at `{hook}` needs `{key}`"),
+                chain.hook.span,
+                "this hook",
+            );
+        }
+    };
+    if !of_cgroup {
+        if chain.interfaces.is_none() {
+            missing(cx, "interfaces");
+        }
+        return (interfaces(chain, cx), None);
+    }
+    match &chain.cgroup {
+        None => missing(cx, "cgroup"),
+        Some(cgroup) if !is_clean(&cgroup.value.0) => cx.report_at(
+            Code::BAD_VALUE,
+            format!("`{}` is not the path of a cgroup", cgroup.value.0),
+            cgroup.span,
+            "absolute and without `.` and `..`, like /sys/fs/cgroup/system.slice",
+        ),
+        Some(_) => {}
+    }
+    (Vec::new(), chain.cgroup.as_ref().map(|cgroup| cgroup.value.clone()))
+}
+
+/// Whether a path is absolute and in its one spelling, or a template.
+fn is_clean(path: &str) -> bool {
+    let clean = path
+        .strip_prefix('/')
+        .is_some_and(|rest| !path.contains('\0') && rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
+    clean || crate::template::is_template(path)
+}
+
 fn interfaces(chain: &wire::Chain, cx: &mut Context) -> Vec<HostText> {
-    let wire = &chain.interfaces;
+    let Some(wire) = &chain.interfaces else { return Vec::new() };
     if wire.value.is_empty() && chain.whole {
         cx.report_at(Code::BAD_VALUE, "a chain needs at least one interface", wire.span, "the list is empty");
     }
@@ -212,7 +269,19 @@ const MAX_INTERFACES: usize = 1024;
 fn overlaps(chains: &[(Chain, &At<wire::Chain>)], cx: &mut Context) {
     let mut claims: Vec<Claim<'_>> = Vec::new();
     for (index, (chain, wire)) in chains.iter().enumerate() {
-        for interface in &wire.value.interfaces.value {
+        if let Some(cgroup) = &chain.cgroup {
+            let mut earlier = chains.get(..index).unwrap_or_default().iter();
+            if let Some((first, _)) =
+                earlier.find(|(other, _)| (other.hook, other.cgroup.as_ref()) == (chain.hook, Some(cgroup)))
+            {
+                let title = format!("two chains claim `{}` of `{}`", chain.hook, cgroup.0);
+                let problem = Diagnostic::error(Code::CHAIN_OVERLAP, title)
+                    .at(&cx.source().clone(), chain.at, "claimed again here")
+                    .at(&cx.source().clone(), first.at, "the other chain");
+                cx.report(problem);
+            }
+        }
+        for interface in wire.value.interfaces.iter().flat_map(|interfaces| &interfaces.value) {
             if claims.len() == MAX_INTERFACES {
                 let title = format!("the chains name more than {MAX_INTERFACES} interfaces");
                 cx.report_at(Code::BAD_VALUE, title, interface.span, "use a glob");
