@@ -52,7 +52,8 @@ pub const CLSACT_INGRESS: Place =
 pub const CLSACT_EGRESS: Place =
     Place { name: "tc/egress, clsact", engine: "fused", hook: "tc/egress", more: "attach: clsact,", on: 3, off: 2 };
 
-/// All places.
+/// The places that each kernel is tried at. tc is on tcx or on clsact there, whichever the kernel has; clsact where there
+/// is tcx, too, is tried by the live tests.
 pub const PLACES: [Place; 4] = [XDP_NATIVE, XDP_GENERIC, TC_INGRESS, TC_EGRESS];
 
 /// One promise, tried at a place.

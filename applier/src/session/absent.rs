@@ -1,4 +1,4 @@
-//! Takes what isn't there yet out of chains: interfaces that are named and don't exist, namespaces that don't.
+//! Takes what isn't there yet out of chains: interfaces that are named and don't exist, namespaces and cgroups that don't.
 //!
 //! Pure. For a run that must not be all or nothing, a restore early in a boot: the chains of
 //! what is there are expanded as ever, and the rest waits as a pattern without a match does.
@@ -19,16 +19,20 @@ pub(super) fn apart(chains: &[Chain], vars: &BTreeMap<String, String>, host: &Ho
     let mut there = Vec::new();
     for chain in chains {
         let rendered = |text: &HostText| render_host(&text.0, vars, &host.facts).ok();
-        let netns = match &chain.netns {
-            None => None,
-            Some(text) => match rendered(text) {
-                Some(path) => Some(PathBuf::from(path)),
-                None => {
-                    there.push(chain.clone());
-                    continue;
-                }
-            },
-        };
+        if let Some(path) = chain.cgroup.as_ref().and_then(&rendered).filter(|_| chain.hook.is_cgroup()) {
+            if host.cgroups.contains_key(&PathBuf::from(&path)) {
+                there.push(chain.clone());
+            } else {
+                waiting.push(Waiting { hook: chain.hook, pattern: path, netns: None });
+            }
+            continue;
+        }
+        let netns = chain.netns.as_ref().map(|text| rendered(text).map(PathBuf::from));
+        if netns == Some(None) {
+            there.push(chain.clone());
+            continue;
+        }
+        let netns = netns.flatten();
         let namespace = host.namespaces.get(&netns);
         let mut left = chain.clone();
         left.interfaces.retain(|text| {
@@ -41,7 +45,7 @@ pub(super) fn apart(chains: &[Chain], vars: &BTreeMap<String, String>, host: &Ho
             }
             present
         });
-        if !left.interfaces.is_empty() {
+        if !left.interfaces.is_empty() || chain.hook.is_cgroup() {
             there.push(left);
         }
     }
