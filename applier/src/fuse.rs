@@ -37,9 +37,8 @@
 //! | [`component`], [`linker`] | a trusted bundle → programs that can be fused |
 //! | [`form`], [`splice`], [`registers`] | which is spliced and which is called, and why |
 //! | [`join`], [`pack`] | the instructions; constants that share a map |
-//! | [`types`] | BTF, functions and lines |
+//! | [`merge`] | BTF, functions and lines |
 
-mod btf;
 mod chain;
 mod component;
 mod entries;
@@ -47,6 +46,7 @@ mod form;
 mod join;
 mod license;
 mod linker;
+mod merge;
 mod pack;
 mod problem;
 mod registers;
@@ -60,13 +60,13 @@ use bpfkit_schemas::{
     names::ProgramName,
 };
 
-pub use btf::FusedTypes;
 pub use chain::FusedChain;
 pub(crate) use chain::program_name;
 pub use component::{Component, ComponentMap, License, MapLoad, SourceLine};
 pub use entries::Entries;
 pub use form::{Form, Why};
 pub use linker::Linker;
+pub use merge::FusedTypes;
 pub use problem::FuseProblem;
 
 /// The version of what [`fuse`] puts between programs. It is part of each chain's

@@ -67,7 +67,8 @@ fn wish() -> impl Strategy<Value = Wish> {
             _ if point.contains("device") => vec!["i", "j"],
             _ => vec!["k", "l", "m"],
         };
-        subsequence(programs, 0..=4).prop_shuffle().prop_map(move |programs| (point, programs))
+        let most = programs.len();
+        subsequence(programs, 0..=most).prop_shuffle().prop_map(move |programs| (point, programs))
     };
     let chains = POINTS.map(chain).to_vec();
     let versions = prop::collection::btree_map(prop::sample::select(vec!["a", "b", "s", "t"]), 1..3_u8, 0..4);

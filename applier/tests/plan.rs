@@ -474,3 +474,35 @@ fn without_tcx_chains_are_filters_unless_they_insist() {
     assert!(refused.starts_with("A312 this kernel has no tcx for the `tc/ingress` chain"), "{refused}");
     assert!(refused.contains("attach: clsact"), "{refused}");
 }
+
+#[test]
+fn a_chain_of_a_cgroup_is_planned_like_the_others_and_named_by_its_path() {
+    let mut world = World::new("eth0 /grp");
+    assert_eq!(
+        world.planned("cgroup/connect4 /grp: guard, log"),
+        "\
+set edge
+  cgroup/connect4 /grp (fused): attach, not attached yet
+    + guard
+    + log
+"
+    );
+    world.foreign("cgroup/connect4", "/grp", "theirs", 0);
+    world.apply("cgroup/connect4 /grp: guard, log");
+    let planned = world.planned("cgroup/connect4 /grp: log");
+    assert!(planned.contains("replace, 1 removed") && planned.contains("beside `theirs`"), "{planned}");
+    assert!(!planned.contains("runs after"), "who runs before cuts nobody off: {planned}");
+    let point = world.at("cgroup/connect4", "/grp");
+    world.model.disturb(&Disturbance::RemoveInterface { namespace: point.namespace, index: point.index });
+    let refused = diagnosed(&world.want("cgroup/connect4 /grp: guard").unwrap_err());
+    assert!(refused.starts_with("A313 the `cgroup/connect4` chain's cgroup `/grp` doesn't exist"), "{refused}");
+    assert!(world.planned("").contains("cgroup/connect4 /grp (fused): unpin, its cgroup is gone"));
+}
+
+#[test]
+fn a_stranger_at_a_cgroup_is_refused_where_the_manifest_refuses_strangers() {
+    let mut world = World::new("/grp");
+    world.foreign("cgroup/device", "/grp", "theirs", 0);
+    assert!(world.planned("cgroup/device!refuse /grp: guard").starts_with("A322"));
+    assert!(!world.planned("cgroup/device /grp: guard").starts_with('A'));
+}

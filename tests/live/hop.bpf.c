@@ -2,8 +2,9 @@
 /*
  * hop: one program of a chain, as the tests need it.
  *
- * Counts the IPv4 packets that it meets, in all and in a variable, writes its number to the trail,
- * and answers what it is told to. Its careless sister is for the verifier. The trail of one packet that met 1, 2 and 3 reads 0x123.
+ * Counts the IPv4 packets (or, of a cgroup, the connections) that it meets, in all and in a variable, writes its number to the
+ * trail, and answers what it is told to. Its careless sister is for the verifier. The trail of one packet that met 1, 2 and 3
+ * reads 0x123.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_helpers.h>
@@ -33,15 +34,13 @@ struct {
 
 TRAIL(trail);
 TRAIL(tc_trail);
+TRAIL(cgroup_trail);
 
-static __always_inline int meet(void *trail_map, void *data, void *end)
+static __always_inline int note(void *trail_map)
 {
-	struct ethhdr *eth = data;
 	__u32 zero = 0;
 	__u64 *n, *path;
 
-	if ((void *)(eth + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
-		return verdict;
 	n = bpf_map_lookup_elem(&runs, &zero);
 	if (n)
 		*n += 1;
@@ -50,6 +49,15 @@ static __always_inline int meet(void *trail_map, void *data, void *end)
 	if (path)
 		*path = *path << 4 | number;
 	return verdict;
+}
+
+static __always_inline int meet(void *trail_map, void *data, void *end)
+{
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
+		return verdict;
+	return note(trail_map);
 }
 
 SEC("xdp")
@@ -62,6 +70,13 @@ SEC("tc")
 int tc_hop(struct __sk_buff *ctx)
 {
 	return meet(&tc_trail, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+}
+
+/* Counts connections; `verdict` is 0 or 1. */
+SEC("cgroup/connect4")
+int connect_hop(struct bpf_sock_addr *ctx)
+{
+	return note(&cgroup_trail);
 }
 
 /* What the verifier refuses: nobody looked where the packet ends. */

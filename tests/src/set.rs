@@ -45,12 +45,16 @@ pub struct Chain<'a> {
     pub hops: &'a [Hop],
 }
 
-/// The manifest of a set with these chains, all on `eth0`.
+/// The manifest of a set with these chains, all on `eth0` unless they say otherwise.
 pub fn manifest(set: &str, chains: &[Chain<'_>]) -> String {
     let (mut programs, mut described) = (String::new(), String::new());
     let mut maps = Vec::new();
     for Chain { hook, more, hops } in chains {
-        let (prefix, trail) = if *hook == "xdp" { ("", "trail") } else { ("tc_", "tc_trail") };
+        let (prefix, trail) = match *hook {
+            "xdp" => ("", "trail"),
+            "cgroup/connect4" => ("connect_", "cgroup_trail"),
+            _ => ("tc_", "tc_trail"),
+        };
         if !maps.contains(&trail) {
             maps.push(trail);
         }
@@ -68,7 +72,8 @@ pub fn manifest(set: &str, chains: &[Chain<'_>]) -> String {
                 None => (*name).to_owned(),
             });
         }
-        let interfaces = if more.contains("interfaces:") { "" } else { "interfaces: [eth0], " };
+        let interfaces =
+            if more.contains("interfaces:") || more.contains("cgroup:") { "" } else { "interfaces: [eth0], " };
         let _ = writeln!(described, "  - {{hook: {hook}, {interfaces}{more} programs: [{}]}}", listed.join(", "));
     }
     let maps: Vec<_> = maps.iter().map(|name| format!("{{name: {name}}}")).collect();

@@ -15,6 +15,8 @@ mod support;
 
 #[path = "live/apart.rs"]
 mod apart;
+#[path = "live/cgroups.rs"]
+mod cgroups;
 #[path = "live/chains.rs"]
 mod chains;
 #[path = "live/confirm.rs"]

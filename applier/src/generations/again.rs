@@ -98,7 +98,7 @@ pub(super) fn session(store: &Store, generation: &Generation, today: &Today) -> 
     let content = &generation.content;
     let pinned = Pinned { place: Place::Layout(store.layout()), digest: content.bundle };
     let fetched = pull(&Network::offline(), &pinned, today.platform, &Limits::default())
-        .map_err(|source| GenerationError::Bundle { number, source })?;
+        .map_err(|source| GenerationError::Bundle { number, source: Box::new(source) })?;
     let asked = |word| Asked {
         set: store.set().clone(),
         repository: Some(content.repository.clone()),

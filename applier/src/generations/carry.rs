@@ -58,10 +58,10 @@ pub fn apply(session: &Session) -> Result<Applied, GenerationError> {
 }
 
 /// Takes a set off this host, and forgets its generations: what was removed doesn't come back with the next boot.
-pub fn remove(set: &SetName, places: Places) -> Result<Applied, GenerationError> {
+pub fn remove(set: &SetName, places: &Places) -> Result<Applied, GenerationError> {
     let mut kernel = LinuxKernel::new(places.clone(), set.clone());
     let lock = kernel.lock()?;
-    take_away(&mut kernel, &lock, &Store::new(&places, set))
+    take_away(&mut kernel, &lock, &Store::new(places, set))
 }
 
 /// [`remove`], under a lock that is held already.

@@ -15,8 +15,8 @@ pub(super) fn generation(number: u64) -> Generation {
         interfaces: vec![HostText("{{ host.name }}0".to_owned())],
         netns: None,
         mode: Mode::Native,
-        attach: None,
         cgroup: None,
+        attach: None,
         foreign: Foreign::Refuse,
         programs: vec![Link {
             program: "guard".parse().unwrap(),

@@ -160,12 +160,12 @@ fn load_program(
         license: &license,
         name: &name,
         flags: if fused.frags { F_XDP_HAS_FRAGS } else { 0 },
+        // As libbpf has it: a program array takes programs of one kind alone (Linux 6.17, `bpf_prog_map_compatible`),
+        // and those that others put into a program's array were loaded by libbpf.
         attach_type: match record.hook {
-            Hook::Cgroup(hook) => hook.attach_type(),
-            // As libbpf has it: a program array takes programs of one kind alone (Linux 6.17, `bpf_prog_map_compatible`),
-            // and those that others put into a program's array were loaded by libbpf.
             Hook::Xdp => sys::ATTACH_XDP,
             Hook::TcIngress | Hook::TcEgress => 0,
+            Hook::Cgroup(hook) => hook.attach_type(),
         },
         described: chain.types().zip(types.as_ref()).map(|(described, types)| Described {
             types,
@@ -203,18 +203,6 @@ fn load_program(
     })
 }
 
-/// The chain's types, given to the kernel; `None` where it takes none and the chain does without.
-///
-/// A kernel may be older than a kind of type among them. Callbacks and tail calls in functions aren't possible without.
-fn types(chain: &FusedChain, spot: &Spot) -> Result<Option<Types>, KernelError> {
-    let Some(types) = chain.types() else { return Ok(None) };
-    match sys::btf_load(&types.btf) {
-        Ok(types) => Ok(Some(types)),
-        Err(_) if !chain.needs_types() => Ok(None),
-        Err(source) => Err(KernelError::call(format!("handing over the types of the chain for {spot}"), source)),
-    }
-}
-
 /// The kernel's number of the type of program that a hook runs (`enum bpf_prog_type`).
 fn program_type(hook: Hook) -> u32 {
     match hook.program_type() {
@@ -227,6 +215,18 @@ fn program_type(hook: Hook) -> u32 {
         ProgramType::CgroupSockopt => 25,
         ProgramType::SchedCls => PROGRAM_SCHED_CLS,
         _ => PROGRAM_XDP,
+    }
+}
+
+/// The chain's types, given to the kernel; `None` where it takes none and the chain does without.
+///
+/// A kernel may be older than a kind of type among them. Callbacks and tail calls in functions aren't possible without.
+fn types(chain: &FusedChain, spot: &Spot) -> Result<Option<Types>, KernelError> {
+    let Some(types) = chain.types() else { return Ok(None) };
+    match sys::btf_load(&types.btf) {
+        Ok(types) => Ok(Some(types)),
+        Err(_) if !chain.needs_types() => Ok(None),
+        Err(source) => Err(KernelError::call(format!("handing over the types of the chain for {spot}"), source)),
     }
 }
 

@@ -243,6 +243,10 @@ impl Display for Note {
 impl Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Waiting(waiting) if waiting.hook.is_cgroup() => {
+                let path = waiting.pattern.escape_default();
+                write!(f, "there is no cgroup `{path}`; the {} chain waits for it", waiting.hook)
+            }
             Self::Waiting(waiting) => {
                 write!(f, "no interface matches `{}`", waiting.pattern.escape_default())?;
                 if let Some(netns) = &waiting.netns {

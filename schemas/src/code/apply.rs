@@ -95,7 +95,8 @@ relocated for this kernel: a struct or field that the program reads doesn't exis
 
 `bpfkit inspect` lists the functions of an object and the kernel types that it reads. Correct `entry:`, or build for this kernel.";
     FUSE_WRONG_TYPE = "A121", Failed, "a program can't run at this hook",
-"Each hook calls programs of one type: `xdp` runs XDP programs, `tc/ingress` and `tc/egress` run tc programs. The
+"Each hook calls programs of one type: `xdp` runs XDP programs, `tc/ingress` and `tc/egress` run tc programs, the
+hooks of cgroups those of their kinds (`cgroup/connect4` runs `cgroup_sock_addr` programs). The
 program was compiled for another type, so it would read a context that isn't there.
 
 Put it into a chain of its own type. Where the section name says nothing (`SEC(\"classifier\")` in old objects),
@@ -194,7 +195,7 @@ some and `{a,b}` for alternatives. This one isn't complete, often because of a b
 
 Correct the pattern.";
     HOST_TEMPLATE_FAILED = "A309", Usage, "a template can't be filled in on this host",
-"The interfaces, `netns:` and globals of a bundle may hold templates over `host.…`, which are filled in on
+"The interfaces, `netns:`, `cgroup:` and globals of a bundle may hold templates over `host.…`, which are filled in on
 the host that applies. This one names something that the host doesn't have, or fails for another reason.
 
 The hosts' facts are `host.name`, `host.arch` and `host.kernel`; everything else comes from `vars:`.";
@@ -256,7 +257,7 @@ contents may go, `bpfkit remove NAME` and apply again.";
     HOOK_FULL = "A325", Failed, "the hook holds as many programs as the kernel allows",
 "tcx holds 63 programs per interface and direction (`bpf_mprog`). Others have taken all places.
 
-Detach some of them with the tools that attached them; `bpftool net show` lists them.";
+A cgroup's hook holds 64. Detach some of them with the tools that attached them; `bpftool net show` and `bpftool cgroup show` list them.";
     FILTER_BLOCKED = "A326", Failed, "a filter of ours can't be the first at the hook",
 "With `attach: clsact` a chain is a `cls_bpf` filter of priority 1, so that it runs before the filters of others. All filters of
 one priority are of one kind and one protocol, and somebody's filter of another kind has this one; or the interface has the old

@@ -45,8 +45,8 @@ Jinja's). Variables come from `vars:` (`{{ vars.name }}`), overridden by `--set 
 from the host (`{{ host.name }}`, `host.arch`, `host.kernel`). Expressions alone are read, with the filters `lower`,
 `upper`, `trim` and `default`: nothing with which a short text could make an endless one.";
     HOST_TEMPLATE = "M011", Usage, "host facts are not allowed here",
-"What is bundled and signed must not change with the host. So `host.…` may stand in interfaces, netns
-and globals alone; everything else is the same everywhere.
+"What is bundled and signed must not change with the host. So `host.…` may stand in interfaces, netns,
+cgroup and globals alone; everything else is the same everywhere.
 
 Use a variable (`vars:` and `--set`), which is rendered before signing.";
     UNDECLARED_PROGRAM = "M012", Usage, "a chain runs a program that nobody declares",

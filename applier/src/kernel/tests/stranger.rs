@@ -35,15 +35,9 @@ pub(crate) fn attach(interface: &Interface, hook: Hook, name: &str) -> Option<He
         Hook::TcIngress | Hook::TcEgress => (3, 0),
         Hook::Cgroup(_) => (18, connect),
     };
-    let spec = sys::ProgramSpec {
-        program_type,
-        instructions: &code,
-        license: c"GPL",
-        name,
-        flags: 0,
-        attach_type,
-        described: None,
-    };
+    let license = c"GPL";
+    let spec =
+        sys::ProgramSpec { program_type, instructions: &code, license, name, flags: 0, attach_type, described: None };
     let program = sys::prog_load(&spec, None).unwrap();
     if hook.is_cgroup() {
         let opened = Cgroup::open(interface.namespace.path.as_deref().unwrap()).unwrap().unwrap();
