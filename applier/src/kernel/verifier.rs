@@ -51,12 +51,18 @@ const ASIDES: [&str; 11] = [
     "old state:",
 ];
 
+/// How Linux 7.3 and later begin a second telling of the same, after the reason: headings, source, advice.
+const REPORT: &str = "Verification failed: ";
+
 /// Finds what matters in `log`.
 pub(super) fn summarise(log: &str) -> Summary {
-    let lines: Vec<&str> = log.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
+    let all: Vec<&str> = log.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
+    let told = all.iter().rposition(|line| line.starts_with(REPORT)).unwrap_or(all.len());
+    // A log that is nothing but such a report is taken as it is.
+    let lines = if told == 0 { all.as_slice() } else { all.get(..told).unwrap_or_default() };
     let said = lines.iter().rposition(|line| !is_statistics(line));
     let Some(at) = said else {
-        return Summary { omitted: lines.len(), ..Summary::default() };
+        return Summary { omitted: all.len(), ..Summary::default() };
     };
     // Reasons may have a second line of numbers; the reason is the last line that isn't an instruction or an aside.
     let at = lines.iter().take(at + 1).rposition(|line| is_reason(line)).unwrap_or(at);
@@ -71,7 +77,7 @@ pub(super) fn summarise(log: &str) -> Summary {
     Summary {
         reason: cut(lines.get(at).copied().unwrap_or_default()),
         instructions,
-        omitted: lines.len() - 1 - excerpt.len(),
+        omitted: all.len() - 1 - excerpt.len(),
         excerpt,
     }
 }
@@ -128,6 +134,15 @@ fn cut(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_report_that_newer_kernels_add_is_not_taken_for_the_reason() {
+        let summary = summarise(include_str!("verifier/report.log"));
+        assert_eq!(summary.reason, "R1 min value is outside of the allowed memory range");
+        assert_eq!(summary.instructions.first(), Some(&50));
+        assert!(summary.excerpt.iter().any(|line| line.starts_with("invalid access to packet")), "{summary:?}");
+        assert_eq!(summarise("Verification failed: all of it\n").reason, "Verification failed: all of it");
+    }
 
     #[test]
     fn a_missing_return_value_is_found() {
