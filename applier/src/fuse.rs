@@ -37,7 +37,7 @@
 //! | [`component`], [`linker`] | a trusted bundle → programs that can be fused |
 //! | [`form`], [`splice`], [`registers`] | which is spliced and which is called, and why |
 //! | [`join`], [`pack`] | the instructions; constants that share a map |
-//! | [`types`] | BTF, functions and lines |
+//! | [`merge`] | BTF, functions and lines |
 
 mod chain;
 mod component;
@@ -46,11 +46,11 @@ mod form;
 mod join;
 mod license;
 mod linker;
+mod merge;
 mod pack;
 mod problem;
 mod registers;
 mod splice;
-mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,8 +66,8 @@ pub use component::{Component, ComponentMap, License, MapLoad, SourceLine};
 pub use entries::Entries;
 pub use form::{Form, Why};
 pub use linker::Linker;
+pub use merge::FusedTypes;
 pub use problem::FuseProblem;
-pub use types::FusedTypes;
 
 /// The version of what [`fuse`] puts between programs. It is part of each chain's
 /// record, so that an upgrade of bpfkit that changes it replaces live chains.

@@ -167,14 +167,18 @@ mount -t bpf bpf /sys/fs/bpf
 echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null || true
 ip netns add world
 nsenter --net=/run/netns/world bash -c 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null || true'
-ip link add eth0 address 02:00:00:00:00:01 type veth peer name w0 address 02:00:00:00:00:02 netns world
-ip addr add 10.0.0.1/24 dev eth0
-ip link set lo up
-ip link set eth0 up
-ip -n world addr add 10.0.0.2/24 dev w0
-ip -n world link set w0 up
-ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
-ip -n world neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev w0 nud permanent
+ip -batch - <<END
+link add eth0 address 02:00:00:00:00:01 type veth peer name w0 address 02:00:00:00:00:02 netns world
+addr add 10.0.0.1/24 dev eth0
+link set lo up
+link set eth0 up
+neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
+END
+ip -n world -batch - <<END
+addr add 10.0.0.2/24 dev w0
+link set w0 up
+neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev w0 nud permanent
+END
 echo ready
 exec cat
 ";

@@ -52,7 +52,8 @@ pub const CLSACT_INGRESS: Place =
 pub const CLSACT_EGRESS: Place =
     Place { name: "tc/egress, clsact", engine: "fused", hook: "tc/egress", more: "attach: clsact,", on: 3, off: 2 };
 
-/// All places.
+/// The places that each kernel is tried at. tc is on tcx or on clsact there, whichever the kernel has; clsact where there
+/// is tcx, too, is tried by the live tests.
 pub const PLACES: [Place; 4] = [XDP_NATIVE, XDP_GENERIC, TC_INGRESS, TC_EGRESS];
 
 /// One promise, tried at a place.
@@ -163,8 +164,12 @@ impl Stage<'_> {
         let zero = format!("bpftool map update pinned $pins/maps/{map} key 0 0 0 0 value 0 0 0 0 0 0 0 0");
         self.host.run(&zero).exits(0);
         self.packets(1);
-        wait_until(5, || self.host.counter(&format!("maps/{map}")) != 0);
-        format!("{:x}", self.host.counter(&format!("maps/{map}")))
+        let mut met = 0;
+        wait_until(5, || {
+            met = self.host.counter(&format!("maps/{map}"));
+            met != 0
+        });
+        format!("{met:x}")
     }
 
     /// Removes the set, and holds the host to having nothing of it.

@@ -133,3 +133,57 @@ fn systemd_accepts_the_unit() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
 }
+
+/// Runs `bpfkit systemd VERB --dir folder`; what it said on stdout.
+#[track_caller]
+fn systemd(folder: &Path, verb: &str) -> String {
+    run(Command::new(bpfkit_tests::bpfkit()).args(["systemd", verb, "--dir"]).arg(folder))
+}
+
+#[test]
+fn the_unit_that_restores_is_written_once_accepted_by_systemd_and_removed() {
+    if !rustix::process::geteuid().is_root() {
+        return bpfkit_tests::skip::skip("the_unit_that_restores", "units take root");
+    }
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
+    let unit = folder.path().join("bpfkit-restore.service");
+    assert!(systemd(folder.path(), "install").ends_with("written\n"));
+    let text = fs::read_to_string(&unit).unwrap_or_default();
+    let bpfkit = bpfkit_tests::bpfkit();
+    let exec = format!("ExecStart={} --quiet apply --last --offline\n", bpfkit.display());
+    assert!(text.contains(&exec), "{text}");
+    // Enabled: systemd reads this folder at boot, without being told.
+    let wanted = folder.path().join("sysinit.target.wants/bpfkit-restore.service");
+    assert_eq!(fs::read_to_string(&wanted).unwrap_or_default(), text);
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output();
+    let output = output.unwrap_or_else(|error| panic!("systemd-analyze runs: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
+
+    let made = || fs::metadata(&unit).and_then(|file| file.modified()).ok();
+    let before = made();
+    assert!(systemd(folder.path(), "install").ends_with("unchanged\n"));
+    assert_eq!(made(), before, "nothing is written twice");
+    fs::remove_file(&wanted).unwrap_or_else(|error| panic!("{error}"));
+    assert!(systemd(folder.path(), "install").ends_with("written\n"), "a link that is gone comes back");
+    assert!(systemd(folder.path(), "remove").ends_with("removed\n"));
+    assert_eq!(fs::read_dir(folder.path()).map(Iterator::count).ok(), Some(0));
+    assert!(systemd(folder.path(), "remove").ends_with("unchanged\n"));
+}
+
+#[test]
+fn a_unit_that_somebody_else_wrote_is_left_alone() {
+    if !rustix::process::geteuid().is_root() {
+        return bpfkit_tests::skip::skip("a_unit_that_somebody_else_wrote", "units take root");
+    }
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
+    let unit = folder.path().join("bpfkit-restore.service");
+    fs::write(&unit, "[Service]\nExecStart=/bin/true\n").unwrap_or_else(|error| panic!("{error}"));
+    for verb in ["install", "remove"] {
+        let output = Command::new(bpfkit_tests::bpfkit()).args(["systemd", verb, "--dir"]).arg(folder.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("bpfkit runs: {error}"));
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("A359"), "{output:?}");
+    }
+    assert!(fs::read_to_string(&unit).unwrap_or_default().starts_with("[Service]"));
+}

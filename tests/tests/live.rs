@@ -19,6 +19,8 @@ mod apart;
 mod cgroups;
 #[path = "live/chains.rs"]
 mod chains;
+#[path = "live/confirm.rs"]
+mod confirm;
 #[path = "live/demo.rs"]
 mod demo;
 #[path = "live/drift.rs"]
@@ -31,6 +33,8 @@ mod fused;
 mod kill;
 #[path = "live/maps.rs"]
 mod maps;
+#[path = "live/midway.rs"]
+mod midway;
 #[path = "live/races.rs"]
 mod races;
 #[path = "live/refusals.rs"]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, rc::Rc};
 
 use bpfkit_objects::insn;
 
-use super::{Component, Form, FuseProblem, Fused, FusedTypes, Hop, fuse, types};
+use super::{Component, Form, FuseProblem, Fused, FusedTypes, Hop, fuse, merge};
 use crate::record::Record;
 
 /// A chain that is ready to be loaded: its one program, and what its programs bring along.
@@ -26,7 +26,7 @@ impl FusedChain {
         let mut fused = fuse(record.hook, &hops)?;
         let mut seen = BTreeSet::new();
         let distinct: Vec<_> = components.iter().map(Rc::as_ref).filter(|c| seen.insert(c.name())).collect();
-        let types = types::merge(&mut fused, &distinct, &program_name(record));
+        let types = merge::merge(&mut fused, &distinct, &program_name(record));
         Ok(Self { fused, types, components })
     }
 

@@ -73,11 +73,7 @@ pub fn rollback(set: &SetName, to: Option<u64>, today: &Today) -> Result<Applied
         }
     };
     let session = session(&store, &target, today)?;
-    let mut applied = carry(&session, &mut kernel, &lock, &store, becoming)?;
-    if let (Some(waiting), None) = (waiting, &applied.outcome.stopped) {
-        applied.unkept.extend(store.write(&Generation { state: State::PutBack, ..waiting }).err());
-    }
-    Ok(applied)
+    carry(&session, &mut kernel, &lock, &store, becoming)
 }
 
 /// Applies the last confirmed generation of a set again.
@@ -91,13 +87,7 @@ pub fn restore(set: &SetName, today: &Today) -> Result<Restored, GenerationError
     let last = store.last_confirmed(None)?.ok_or_else(|| GenerationError::NothingKept { set: set.clone() })?;
     let number = last.number;
     let session = session(&store, &last, today)?.when_missing(Missing::Wait);
-    let mut applied = carry(&session, &mut kernel, &lock, &store, Becoming::Again(number))?;
-    if applied.outcome.stopped.is_none()
-        && let Some(void) = store.newest()?.filter(|newest| matches!(newest.state, State::Pending { .. }))
-    {
-        // Its time is over, or its boot: it can't be confirmed any more.
-        applied.unkept.extend(store.write(&Generation { state: State::PutBack, ..void }).err());
-    }
+    let applied = carry(&session, &mut kernel, &lock, &store, Becoming::Again(number))?;
     let absent = session.absent()?;
     Ok(Restored { applied, number, absent })
 }
@@ -108,7 +98,7 @@ pub(super) fn session(store: &Store, generation: &Generation, today: &Today) -> 
     let content = &generation.content;
     let pinned = Pinned { place: Place::Layout(store.layout()), digest: content.bundle };
     let fetched = pull(&Network::offline(), &pinned, today.platform, &Limits::default())
-        .map_err(|source| GenerationError::Bundle { number, source })?;
+        .map_err(|source| GenerationError::Bundle { number, source: Box::new(source) })?;
     let asked = |word| Asked {
         set: store.set().clone(),
         repository: Some(content.repository.clone()),

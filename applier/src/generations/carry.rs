@@ -58,10 +58,10 @@ pub fn apply(session: &Session) -> Result<Applied, GenerationError> {
 }
 
 /// Takes a set off this host, and forgets its generations: what was removed doesn't come back with the next boot.
-pub fn remove(set: &SetName, places: Places) -> Result<Applied, GenerationError> {
+pub fn remove(set: &SetName, places: &Places) -> Result<Applied, GenerationError> {
     let mut kernel = LinuxKernel::new(places.clone(), set.clone());
     let lock = kernel.lock()?;
-    take_away(&mut kernel, &lock, &Store::new(&places, set))
+    take_away(&mut kernel, &lock, &Store::new(places, set))
 }
 
 /// [`remove`], under a lock that is held already.
@@ -82,7 +82,8 @@ pub(super) fn take_away(kernel: &mut LinuxKernel, lock: &HostLock, store: &Store
     Ok(Applied { plan, outcome, generation: None, unkept })
 }
 
-/// Carries a session out, and lets it become a generation where it comes to its end.
+/// Carries a session out, and lets it become a generation where it comes to its end. One that waited to be confirmed
+/// waits no longer then: whoever calls this has made sure that it needn't.
 pub(super) fn carry(
     session: &Session,
     kernel: &mut LinuxKernel,
@@ -96,10 +97,13 @@ pub(super) fn carry(
     if applied.outcome.stopped.is_some() {
         return Ok(applied);
     }
+    applied.unkept.extend(give_up(store).err());
     match settle(session, kernel, store, was, becoming) {
         Ok(generation) => {
             kernel.publish(generation.number)?;
             if was != Some(generation.number) {
+                // Of a run that was cut off, empty directories may be left.
+                kernel.tidy();
                 applied.unkept.extend(store.collect(Some(generation.number)).err());
             }
             applied.generation = Some(generation);
@@ -139,6 +143,16 @@ pub(super) fn pending(store: &Store) -> Result<Option<Generation>, GenerationErr
     let State::Pending { until, .. } = &newest.state else { return Ok(None) };
     let left = until.left().map_err(|source| GenerationError::NoClock { source })?;
     Ok(left.is_some().then_some(newest))
+}
+
+/// Says of the generation that waited, if one did, that it waits no longer: something else is live now.
+fn give_up(store: &Store) -> Result<(), StoreError> {
+    match store.newest()? {
+        Some(waited) if matches!(waited.state, State::Pending { .. }) => {
+            store.write(&Generation { state: State::PutBack, ..waited })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes a generation of what is live, or finds the one that it is.

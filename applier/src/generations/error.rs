@@ -95,7 +95,7 @@ pub enum GenerationError {
         /// The generation.
         number: u64,
         /// Why.
-        source: PullError,
+        source: Box<PullError>,
     },
     /// A kept bundle is not trusted today.
     #[error("generation {number} is not trusted")]

@@ -137,11 +137,7 @@ pub fn put_back(set: &SetName, number: u64, today: &Today) -> Result<Option<Appl
     }
     let Some(back_to) = *back_to else { return take_away(&mut kernel, &lock, &store).map(Some) };
     let session = session(&store, &store.read(back_to)?, today)?;
-    let mut applied = carry(&session, &mut kernel, &lock, &store, Becoming::Again(back_to))?;
-    if applied.outcome.stopped.is_none() {
-        applied.unkept.extend(store.write(&Generation { state: State::PutBack, ..waited }).err());
-    }
-    Ok(Some(applied))
+    carry(&session, &mut kernel, &lock, &store, Becoming::Again(back_to)).map(Some)
 }
 
 /// Until when the generation waits; `None` where it does no longer, or is forgotten.
@@ -161,7 +157,11 @@ fn left(until: &Deadline) -> Result<Option<Duration>, GenerationError> {
 fn way_back(kernel: &LinuxKernel, store: &Store, today: &Today) -> Result<Option<u64>, GenerationError> {
     match kernel.published() {
         Some(number) => {
-            session(store, &store.read(number)?, today)?;
+            let kept = store.read(number).map_err(|error| match error {
+                StoreError::Missing { .. } => GenerationError::NoWayBack { set: store.set().clone() },
+                other => other.into(),
+            })?;
+            session(store, &kept, today)?;
             Ok(Some(number))
         }
         None if is_live(&kernel.observe(&[])?) => Err(GenerationError::NoWayBack { set: store.set().clone() }),

@@ -45,6 +45,15 @@ pub struct Store {
     state: PathBuf,
 }
 
+/// One generation of a list.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its number.
+    pub number: u64,
+    /// What it is; a damaged one is its error.
+    pub read: Result<Generation, StoreError>,
+}
+
 /// The sets of which something is kept on this host, ascending.
 pub fn sets(places: &Places) -> Result<Vec<SetName>, StoreError> {
     Ok(names(&places.state)?.into_iter().filter_map(|name| name.parse().ok()).collect())
@@ -175,9 +184,10 @@ impl Store {
         Ok(generation)
     }
 
-    /// Every generation, the newest first; a damaged one as its error.
-    pub fn all(&self) -> Result<Vec<(u64, Result<Generation, StoreError>)>, StoreError> {
-        Ok(self.numbers()?.into_iter().rev().map(|number| (number, self.read(number))).collect())
+    /// Every generation, the newest first.
+    pub fn all(&self) -> Result<Vec<Listed>, StoreError> {
+        let one = |number| Listed { number, read: self.read(number) };
+        Ok(self.numbers()?.into_iter().rev().map(one).collect())
     }
 
     /// The newest generation, where it can be read.

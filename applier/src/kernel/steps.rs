@@ -337,6 +337,8 @@ impl LinuxKernel {
     fn refused(&self, interface: &Interface, hook: Hook, mode: Mode, source: io::Error) -> KernelError {
         let spot = Spot { hook, interface: interface.name.clone() };
         match source.raw_os_error() {
+            // An XDP link to an index that nobody has any more is refused as nonsense (`bpf_xdp_link_attach`, 6.18).
+            Some(libc::EINVAL) if is_gone(interface) => KernelError::InterfaceGone { spot, source },
             Some(libc::EBUSY | libc::EEXIST) => KernelError::Busy { owner: self.owner(interface, hook), spot, source },
             Some(libc::ESTALE) => KernelError::Changed { what: spot.to_string(), source },
             Some(libc::ENODEV) => KernelError::InterfaceGone { spot, source },
@@ -412,6 +414,12 @@ fn open_netns(interface: &Interface, hook: Hook) -> Result<Netns, KernelError> {
         return Err(KernelError::Changed { what: spot.to_string(), source });
     }
     Ok(netns)
+}
+
+/// Whether the namespace has no interface of that index any more.
+fn is_gone(interface: &Interface) -> bool {
+    let there = super::namespace(interface.namespace.path.as_deref());
+    there.is_ok_and(|facts| !facts.interfaces.contains_key(&interface.index))
 }
 
 fn open_link(link: LinkId) -> Result<Link, KernelError> {

@@ -27,16 +27,12 @@ pub(super) fn apart(chains: &[Chain], vars: &BTreeMap<String, String>, host: &Ho
             }
             continue;
         }
-        let netns = match &chain.netns {
-            None => None,
-            Some(text) => match rendered(text) {
-                Some(path) => Some(PathBuf::from(path)),
-                None => {
-                    there.push(chain.clone());
-                    continue;
-                }
-            },
-        };
+        let netns = chain.netns.as_ref().map(|text| rendered(text).map(PathBuf::from));
+        if netns == Some(None) {
+            there.push(chain.clone());
+            continue;
+        }
+        let netns = netns.flatten();
         let namespace = host.namespaces.get(&netns);
         let mut left = chain.clone();
         left.interfaces.retain(|text| {

@@ -17,7 +17,7 @@ pub(super) fn run(args: &Remove, global: &Global, ui: &Ui) -> Result<Exit> {
         Some(name) => named(name)?,
         None => Project::open(global, ui)?.manifest.name,
     };
-    apply::finish(&generations::remove(&set, Places::default())?, ui)
+    apply::finish(&generations::remove(&set, &Places::default())?, ui)
 }
 
 /// A set's name as it was typed.

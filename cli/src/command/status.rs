@@ -1,7 +1,7 @@
 //! `bpfkit status`: what is live, and whether it drifted.
 
 use bpfkit_applier::{
-    generations::{self, Store},
+    generations::{self, Store, store::Listed},
     kernel::{self, Places},
     session,
     status::{Status, status},
@@ -33,7 +33,11 @@ pub(super) fn run(args: &SetArg, global: &Global, ui: &Ui) -> Result<Exit> {
         drifted |= found.has_drifted() || found.hooks.is_empty() && found.waiting.is_empty();
         let kept = kept(&found.set)?;
         text.push_str(&found.to_string());
-        text.push_str(&view::generations::summary(&found.set, !found.hooks.is_empty(), &kept));
+        text.push_str(&view::generations::summary(
+            &found.set,
+            found.hooks.iter().any(|hook| hook.ours.is_some()),
+            &kept,
+        ));
         if args.generations {
             text.push_str(&view::generations::list(&kept));
         }
@@ -62,7 +66,10 @@ fn kept(set: &SetName) -> Result<Vec<GenerationReport>> {
         reference: None,
     };
     let all = Store::new(&places, set).all()?;
-    Ok(all.into_iter().map(|(number, read)| read.map_or_else(|_| damaged(number), |one| one.report(live))).collect())
+    Ok(all
+        .into_iter()
+        .map(|Listed { number, read }| read.map_or_else(|_| damaged(number), |one| one.report(live)))
+        .collect())
 }
 
 /// The set that was asked for, else the manifest's, compared with it, else every set that is live.

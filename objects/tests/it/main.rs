@@ -10,5 +10,6 @@ mod btf;
 mod building;
 mod core_relo;
 mod libbpf;
+mod merge;
 mod objects;
 mod vmlinux;

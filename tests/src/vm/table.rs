@@ -38,7 +38,8 @@ then, by
 and without `REGENERATE=1` compared with what is written here: a cell that says otherwise fails.
 `make test-vm KERNELS=\"6.1 newest\"` does either for some of them. How each promise is tried is in `tests/src/trial`.
 
-A `refused` is an error with that code (`bpfkit explain` has the long form), after which the host was what it was
+A tc chain hangs on a tcx link where the kernel has tcx (6.12 and later, here), and on a clsact filter elsewhere. A
+`refused` is an error with that code (`bpfkit explain` has the long form), after which the host was what it was
 before; a `skip` says what the kernel lacks that the trial, not bpfkit, needs. An emulated CPU measures nothing, so there
 are no figures here.
 

@@ -54,7 +54,7 @@ fn a_second_apply_plans_nothing_and_touches_nothing() {
 /// `bpfkit apply` for the first time, which stops for four seconds when everything is loaded and nothing attached yet:
 /// at the first `rename`, which puts the first map's pin in its place.
 #[track_caller]
-fn slow(host: &Host) -> Running {
+pub(crate) fn slow(host: &Host) -> Running {
     let delay = "rename:delay_enter=4000000:when=1";
     let command = "bpfkit -f project/bpfkit.yml apply";
     let slow = host.spawn(&format!("strace -f -qq -o trace -e trace=bpf,rename -e inject={delay} {command}"));

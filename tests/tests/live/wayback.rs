@@ -143,9 +143,11 @@ fn after_a_reboot_the_last_generation_is_restored_without_a_network() {
 
     let after = host.footprint();
     assert_eq!(live(&host).len(), 3);
-    let mut sorted = (live(&host), before);
-    (sorted.0.sort(), sorted.1.sort());
-    assert_eq!(sorted.0, sorted.1);
+    let sorted = |mut chains: Vec<_>| {
+        chains.sort();
+        chains
+    };
+    assert_eq!(sorted(live(&host)), sorted(before));
     assert_eq!((after.programs, after.maps, after.links), (footprint.programs, footprint.maps, footprint.links));
     assert_eq!(trail_of_one(&host, "xdp"), "12");
     assert_eq!(generations(&host), ["1* confirmed"], "what is restored is the generation that it was");

@@ -123,7 +123,7 @@ fn a_damaged_file_is_refused_by_name_and_hides_no_other() {
     assert_eq!(damage(3, &endless), Damage::TooLong);
 
     assert_eq!(store.last_confirmed(None).unwrap().unwrap().number, 2);
-    let all: Vec<_> = store.all().unwrap().into_iter().map(|(number, read)| (number, read.is_ok())).collect();
+    let all: Vec<_> = store.all().unwrap().into_iter().map(|one| (one.number, one.read.is_ok())).collect();
     assert_eq!(all, [(3, false), (2, true), (1, true)]);
     put(&store, &generation(4));
     assert_eq!(store.numbers().unwrap(), [1, 2, 3, 4], "the next number is above the damaged one's");

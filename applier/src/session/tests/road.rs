@@ -65,7 +65,7 @@ fn numbers(bytes: &[u8]) -> Vec<u64> {
 }
 
 fn apply(session: &Session) -> Plan {
-    let crate::generations::Applied { plan, outcome, .. } = crate::generations::apply(&session).unwrap();
+    let crate::generations::Applied { plan, outcome, .. } = crate::generations::apply(session).unwrap();
     assert!(outcome.stopped.is_none() && outcome.left.is_empty(), "{:#?}", outcome.diagnose());
     plan
 }
@@ -119,8 +119,7 @@ fn what_was_written_in_c_runs_and_what_it_counted_survives_an_update() {
     assert!(plan.maps.iter().all(|map| map.source != crate::plan::MapSource::Create), "{plan}");
     assert_eq!(answer(&bench, &third), 1, "over the limit");
 
-    let crate::generations::Applied { outcome, .. } =
-        crate::generations::remove(third.set(), third.places.clone()).unwrap();
+    let crate::generations::Applied { outcome, .. } = crate::generations::remove(third.set(), &third.places).unwrap();
     assert!(outcome.stopped.is_none() && outcome.left.is_empty());
     assert!(!Path::new(BPFFS).join("bpfkit").join(&bench.name).exists());
 }

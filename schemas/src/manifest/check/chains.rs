@@ -94,7 +94,7 @@ fn target(chain: &wire::Chain, cx: &mut Context) -> (Vec<HostText>, Option<HostT
     let (hook, of_cgroup) = (chain.hook.value, chain.hook.value.is_cgroup());
     let mut misplaced = |span, key: &str, wanted: &str| {
         let title = format!("`{hook}` is attached to {wanted}");
-        cx.report_at(Code::CHAIN_TARGET, title, span, &format!("`{key}` says nothing here"));
+        cx.report_at(Code::CHAIN_TARGET, title, span, format!("`{key}` says nothing here"));
     };
     if of_cgroup {
         for (span, key) in [
