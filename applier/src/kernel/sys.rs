@@ -10,8 +10,8 @@
 //! attribute as if zeros followed.
 
 mod attr;
-mod query;
 mod detach;
+mod query;
 
 use std::{
     ffi::CStr,
@@ -20,8 +20,8 @@ use std::{
 };
 
 use attr::Command;
-pub(crate) use query::{TcxEntry, cgroup_query, tcx_query};
 pub(crate) use detach::{close_on_exec, ignore_hangup};
+pub(crate) use query::{TcxEntry, cgroup_query, tcx_query};
 
 /// A descriptor that is known to be a map.
 #[derive(Debug)]
@@ -426,9 +426,8 @@ pub(crate) fn link_info(link: &Link) -> io::Result<LinkInfo> {
     let (target, attach_type) = match info.link_type {
         LINK_TYPE_CGROUP => {
             // One number of eight bytes stands where other links have two of four.
-            let [a, b, c, d] = info.ifindex.to_ne_bytes();
-            let [e, f, g, h] = info.attach_type.to_ne_bytes();
-            (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), info.cgroup_attach_type)
+            let bytes = [info.ifindex.to_ne_bytes(), info.attach_type.to_ne_bytes()].concat();
+            (bytes.first_chunk().map_or(0, |eight| u64::from_ne_bytes(*eight)), info.cgroup_attach_type)
         }
         _ => (info.ifindex.into(), info.attach_type),
     };
