@@ -206,23 +206,18 @@ impl LinuxKernel {
         program: &LinuxProgram,
         expect: Option<Revision>,
     ) -> Result<LinkId, KernelError> {
-        let created = match hook {
-            Hook::Cgroup(at) => {
-                let cgroup = open_cgroup(interface, hook)?;
-                sys::link_create(
-                    &program.program,
-                    &LinkSpec {
-                        target: cgroup.directory.as_fd().as_raw_fd().cast_unsigned(),
-                        attach_type: at.attach_type(),
-                        flags: 0,
-                        expected_revision: expect.map_or(0, |revision| revision.0),
-                    },
-                )
-            }
-            _ => {
-                let spec = link_spec(interface, hook, mode, expect);
-                open_netns(interface, hook)?.run(|| Ok(sys::link_create(&program.program, &spec)))?
-            }
+        let created = if let Hook::Cgroup(at) = hook {
+            let cgroup = open_cgroup(interface, hook)?;
+            let spec = LinkSpec {
+                target: cgroup.directory.as_fd().as_raw_fd().cast_unsigned(),
+                attach_type: at.attach_type(),
+                flags: 0,
+                expected_revision: expect.map_or(0, |revision| revision.0),
+            };
+            sys::link_create(&program.program, &spec)
+        } else {
+            let spec = link_spec(interface, hook, mode, expect);
+            open_netns(interface, hook)?.run(|| Ok(sys::link_create(&program.program, &spec)))?
         };
         let link = created.map_err(|source| self.refused(interface, hook, mode, source))?;
         let point = HookPoint::of(interface, hook);
