@@ -200,17 +200,16 @@ fn a_chain_of_64_programs_with_constants_of_their_own_works() {
     // Each adds its own constant, found in a table by what the packet says, so that no compiler folds it away.
     let source = |number: usize| {
         format!(
-            "static const volatile __u32 table[8] = {{{0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}}};
+            "static const volatile __u32 table[8] = {{[0 ... 7] = {number}}};
             struct {{ __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64);
                 __uint(pinning, LIBBPF_PIN_BY_NAME); }} sum SEC(\".maps\");
-            SEC(\"xdp\") int p{0}(struct xdp_md *ctx) {{
+            SEC(\"xdp\") int p{number}(struct xdp_md *ctx) {{
                 __u8 *data = (void *)(long)ctx->data; __u32 zero = 0; __u64 *out;
                 if (data + 14 > (__u8 *)(long)ctx->data_end || data[12] != 8) return XDP_PASS;
                 out = bpf_map_lookup_elem(&sum, &zero);
                 if (out) *out += table[data[5] & 7];
                 return XDP_PASS;
-            }}",
-            number
+            }}"
         )
     };
     let names: Vec<_> = (1..=64).map(|number| format!("p{number}")).collect();
