@@ -191,6 +191,11 @@ pub fn fuse(hook: Hook, hops: &[Hop<'_>]) -> Result<Fused, Vec<FuseProblem>> {
         return Err(problems);
     }
     let components = distinct(hops);
+    // Before anything looks at each function of each program.
+    let problems_of_size = check_least(&components);
+    if !problems_of_size.is_empty() {
+        return Err(problems_of_size);
+    }
     let forms = form::forms(&components, hops.len() == 1);
     let mut fused = join::join(hops, &components, &forms);
     fused.license = license;
@@ -218,6 +223,21 @@ fn check(hook: Hook, hops: &[Hop<'_>]) -> Vec<FuseProblem> {
     let frags = |wanted: bool| hops.iter().find(|hop| hop.component.frags() == wanted).map(|hop| hop.component.name());
     if let (Some(with), Some(without)) = (frags(true), frags(false)) {
         problems.push(FuseProblem::Frags { with: with.clone(), without: without.clone() });
+    }
+    problems
+}
+
+/// What is too much however the programs are carried.
+fn check_least(components: &[&Component]) -> Vec<FuseProblem> {
+    let mut problems = Vec::new();
+    let instructions = components.iter().map(|component| component.instructions().len()).sum();
+    if instructions > MAX_INSTRUCTIONS {
+        problems.push(FuseProblem::TooLong { instructions });
+    }
+    // An entry that is spliced is no function any more.
+    let functions = components.iter().map(|component| component.functions().len().saturating_sub(1)).sum();
+    if functions > MAX_FUNCTIONS {
+        problems.push(FuseProblem::TooManyFunctions { functions });
     }
     problems
 }

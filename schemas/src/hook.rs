@@ -142,13 +142,12 @@ impl FromStr for Hook {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
         Self::all().find(|hook| hook.as_str() == text).ok_or_else(|| {
-            let why = match nearest(text, Self::all().map(Self::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => {
-                    let of_cgroups: Vec<_> = CgroupHook::ALL.iter().map(|hook| hook.as_str()).collect();
-                    format!("the hooks are xdp, tc/ingress, tc/egress, and of cgroups {}", of_cgroups.join(", "))
-                }
+            let all = || {
+                let of_cgroups: Vec<_> = CgroupHook::ALL.iter().map(|hook| hook.as_str()).collect();
+                format!("the hooks are xdp, tc/ingress, tc/egress, and of cgroups {}", of_cgroups.join(", "))
             };
+            let near = nearest(text, Self::all().map(Self::as_str));
+            let why = near.map_or_else(all, |near| format!("did you mean `{near}`?"));
             BadName::new(text, "hook", why)
         })
     }

@@ -172,7 +172,7 @@ impl Component {
                 FuseProblem::KernelSymbol { program: program(), what: "variable (`__ksym`)" }
             } else if reference(at, insn).is_some_and(|to| !starts(to)) {
                 malformed(format!("instruction {at} calls what isn't there"))
-            } else if insn.is_map_load() && !self.loads.iter().any(|load| load.at == at) {
+            } else if insn.is_map_load() && self.loads.binary_search_by_key(&at, |load| load.at).is_err() {
                 malformed(format!("instruction {at} loads a map without a name"))
             } else {
                 continue;

@@ -38,8 +38,10 @@ const GLUE: &str = "bpfkit";
 /// types that instructions hold. `None` where that would be more than a kernel takes.
 pub(super) fn merge(fused: &mut Fused, components: &[&Component], main: &str) -> Option<FusedTypes> {
     let mut merger = Merger::new();
-    let parts: BTreeMap<_, _> =
-        components.iter().map(|component| (component.name(), Part::new(component, &mut merger))).collect();
+    // Without a main of ours the whole program is the one component.
+    let is_whole = fused.functions.first().is_some_and(|first| first.of.is_some());
+    let part = |component: &&'_ Component| Part::new(component, is_whole, &mut merger);
+    let parts: BTreeMap<_, _> = components.iter().map(|c| c.name()).zip(components.iter().map(part)).collect();
     let mut functions = Vec::new();
     for function in &fused.functions {
         let known = function.of.as_ref().and_then(|(name, index)| parts.get(name)?.functions.get(*index).copied());
@@ -60,11 +62,11 @@ struct Part {
 }
 
 impl Part {
-    fn new(component: &Component, merger: &mut Merger) -> Self {
-        let alone = component.functions().len() == 1;
+    fn new(component: &Component, is_whole: bool, merger: &mut Merger) -> Self {
         let linkage = |index: usize, global: bool| {
-            // A called entry is verified where it is called, as a static function: with the chain's context.
-            if global && (index > 0 || alone) { Linkage::Global } else { Linkage::Static }
+            // A called entry is verified where it is called, as a static function: with the chain's context, and with
+            // what is known of its answer, which some hooks restrict.
+            if global && (index > 0 || is_whole) { Linkage::Global } else { Linkage::Static }
         };
         let functions = || component.functions().iter().enumerate();
         let wanted: Vec<_> = functions()

@@ -22,6 +22,9 @@ pub(super) const STACK: u32 = 512;
 pub(super) const MOV64: u8 = 0xbf;
 /// `BPF_ALU64 | BPF_ADD | BPF_K`.
 const ADD64: u8 = 0x07;
+/// `BPF_JMP | BPF_JCOND`: `may_goto`, for which the kernel puts a counter, and since Linux 6.16 a time, below the frame.
+const MAY_GOTO: u8 = 0xe5;
+const MAY_GOTO_STACK: u32 = 16;
 /// The frame pointer.
 const R10: u8 = 10;
 /// `BPF_JMP | BPF_JA | BPF_X`: a jump to an address in a register.
@@ -62,6 +65,7 @@ pub(super) fn obstacle(component: &Component) -> Option<Why> {
 /// that doesn't show it.
 pub(super) fn lowest(component: &Component, start: usize, end: usize) -> Option<u32> {
     let code: Vec<_> = component.code().filter(|(at, _)| (start..end).contains(at)).collect();
+    let may_go = code.iter().any(|(_, insn)| insn.code == MAY_GOTO);
     let targets: BTreeSet<_> = code.iter().filter_map(|(at, insn)| target(*at, insn.jump()?)).collect();
     let mut lowest = 0;
     let mut copied = None;
@@ -84,7 +88,8 @@ pub(super) fn lowest(component: &Component, start: usize, end: usize) -> Option<
             Use::Other => return None,
         });
     }
-    copied.is_none().then_some(lowest)
+    let more = if may_go { MAY_GOTO_STACK } else { 0 };
+    copied.is_none().then_some(lowest + more)
 }
 
 /// The body of a component without [`obstacle`], its frame eight bytes further down. What it lets go on falls out of its end: an

@@ -201,3 +201,34 @@ fn a_process_connects_through_the_old_or_the_new_chain_while_it_is_replaced_100_
     assert_eq!(host.counter("programs/a/runs"), tried, "each call met `a` once");
     bpfkit_tests::host::measured(&format!("cgroup/connect4: 100 changes under {tried} connections: 0 let through"));
 }
+
+#[test]
+fn a_program_that_has_to_be_called_may_answer_where_the_kernel_restricts_answers() {
+    let _cpus = among_others();
+    let grouped = Grouped::new();
+    let (host, set) = (&grouped.host, grouped.host.set());
+    let source = |name: &str, body: &str| {
+        format!(
+            "#include <vmlinux.h>\n#include <bpf/bpf_helpers.h>\n\
+             SEC(\"cgroup/connect4\") int {name}(struct bpf_sock_addr *ctx) {{ {body} }}\n\
+             char LICENSE[] SEC(\"license\") = \"GPL\";\n"
+        )
+    };
+    // A whole stack leaves no room for the chain's own eight bytes.
+    let deep = "__u64 one = 1; asm volatile(\"*(u64 *)(r10 - 512) = %0\" :: \"r\"(one) : \"memory\"); return 1;";
+    host.write("deep/deep.bpf.c", &source("deep", deep));
+    host.write("deep/last.bpf.c", &source("last", "return 1;"));
+    host.write(
+        "deep/bpfkit.yml",
+        &format!(
+            "version: 1\nname: {set}\nprograms: [{{name: deep, source: deep.bpf.c}}, {{name: last, source: last.bpf.c}}]\n\
+             chains: [{{hook: cgroup/connect4, {} programs: [deep, last]}}]\n\
+             trust: {{default: reject, unsigned: [{{set: {set}, because: made by a test}}]}}\n",
+            grouped.more
+        ),
+    );
+    let applied = host.run("cd deep && bpfkit bundle -q && bpfkit apply").exits(0);
+    assert!(applied.stdout.contains("called: the stack has no room for it"), "{}", applied.stdout);
+    let connect = format!("bash -c 'echo $$ >{}/cgroup.procs; exec 3<>/dev/udp/10.0.0.2/9'", grouped.path.display());
+    host.run(&connect).exits(0);
+}
