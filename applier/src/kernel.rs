@@ -8,7 +8,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`sys`] | `bpf(2)`, the only `unsafe` |
+//! | [`sys`] | `bpf(2)` and two calls for [`detach`]: the only `unsafe` |
 //! | [`bpffs`] | where pins lie, and making, moving and removing them |
 //! | [`netns`], [`netlink`] | network namespaces and their interfaces |
 //! | [`clsact`] | filters of tc hooks |
@@ -34,7 +34,7 @@ mod netns;
 mod observe;
 mod published;
 mod steps;
-#[expect(unsafe_code, reason = "bpf(2) is called here and nowhere else")]
+#[expect(unsafe_code, reason = "bpf(2), fcntl and signal are called here and nowhere else")]
 mod sys;
 mod verifier;
 
