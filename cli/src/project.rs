@@ -9,7 +9,8 @@ use std::{
 
 use bpfkit_schemas::{
     Code, Diagnostic, Source,
-    manifest::{Checked, Manifest, Overrides, check, nearest},
+    manifest::{Checked, Manifest, Overrides, check},
+    names::nearest,
     reference::{Place, Reference, Repo, RepoUrl},
     trust::TrustBlock,
     yaml::MAX_BYTES,

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use self::cgroup::CgroupHook;
-use crate::{names::BadName, object::ProgramType};
+use crate::{
+    names::{BadName, nearest},
+    object::ProgramType,
+};
 
 /// Where the kernel calls programs. The manifest's `hook:`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
@@ -139,8 +142,13 @@ impl FromStr for Hook {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
         Self::all().find(|hook| hook.as_str() == text).ok_or_else(|| {
-            let of_cgroups: Vec<_> = CgroupHook::ALL.iter().map(|hook| hook.as_str()).collect();
-            let why = format!("the hooks are xdp, tc/ingress, tc/egress, and of cgroups {}", of_cgroups.join(", "));
+            let why = match nearest(text, Self::all().map(Self::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let of_cgroups: Vec<_> = CgroupHook::ALL.iter().map(|hook| hook.as_str()).collect();
+                    format!("the hooks are xdp, tc/ingress, tc/egress, and of cgroups {}", of_cgroups.join(", "))
+                }
+            };
             BadName::new(text, "hook", why)
         })
     }

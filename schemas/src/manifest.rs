@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use check::{Checked, Overrides, check, check_policy, check_repos};
-pub use decode::{At, Mapping, nearest};
+pub use decode::{At, Mapping};
 
 /// A manifest that holds together.
 ///

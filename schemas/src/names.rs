@@ -353,6 +353,16 @@ impl From<Platform> for String {
     }
 }
 
+/// The candidate that `text` was most likely meant to be.
+pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(text, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(text.len()) / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

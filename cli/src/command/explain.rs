@@ -3,7 +3,7 @@
 use bpfkit_schemas::{
     Code,
     code::Exit,
-    manifest::nearest,
+    names::nearest,
     report::{CodeReport, ExplainReport, VERSION},
 };
 

@@ -4,7 +4,7 @@ use bpfkit_bundler::{self as bundler, Layout, PushEvent};
 use bpfkit_schemas::{
     Code, Diagnostic,
     code::Exit,
-    manifest::nearest,
+    names::nearest,
     reference::{Reference, RepoUrl},
     report::{TransferReport, VERSION},
 };

@@ -8,13 +8,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     BtfChoice, Build, Manifest, ManifestTrust,
-    decode::{At, Context, Decode, Mapping, nearest},
+    decode::{At, Context, Decode, Mapping},
     scalar::{ProjectPath, Text},
     wire,
 };
 use crate::{
     Code, Diagnostic, Platform, Severity, Source, Span,
     chain::SharedMap,
+    names::nearest,
     reference::Repo,
     template,
     yaml::{self, Node, Value},

@@ -9,7 +9,9 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    Code, Diagnostic, Source, Span, template,
+    Code, Diagnostic, Source, Span,
+    names::nearest,
+    template,
     yaml::{Entry, Node, Value},
 };
 
@@ -250,16 +252,6 @@ impl Context {
             format!("`{key}` is missing here"),
         );
     }
-}
-
-/// The candidate that `text` was most likely meant to be.
-pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::osa_distance(text, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(text.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }
 
 impl<T: Decode> Decode for At<T> {

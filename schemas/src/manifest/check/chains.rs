@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::super::{
     Program,
-    decode::{At, Context, nearest},
+    decode::{At, Context},
     wire,
 };
 use crate::{
     Code, Diagnostic,
     chain::{Chain, HostText, Link},
     hook::{Foreign, Hook, Mode, ProceedOn},
-    names::ProgramName,
+    names::{ProgramName, nearest},
 };
 
 pub(super) fn resolve(

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 use super::{
     super::{
         ManifestTrust,
-        decode::{At, Context, nearest},
+        decode::{At, Context},
         wire,
     },
     entries,
 };
 use crate::{
     Code, Diagnostic, Span,
-    names::{KeyName, ProgramName, SetName},
+    names::{KeyName, ProgramName, SetName, nearest},
     reference::{Repo, RepoUrl},
     trust::{Demands, Quorum, Role, TrustBlock, TrustedKey, Waived, Waiver},
 };
