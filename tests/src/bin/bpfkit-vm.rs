@@ -172,11 +172,11 @@ fn spelt(outcome: &Outcome) -> String {
 
 /// The part of the initramfs that is the same for all kernels.
 fn initramfs(binaries: &Path, work: &Path) -> io::Result<Vec<u8>> {
-    let kit = work.join("kit");
-    if kit.exists() {
-        fs::remove_dir_all(&kit)?;
-    }
-    fs::create_dir_all(&kit)?;
+    // Of its own: two runs in one tree may overlap.
+    fs::create_dir_all(work)?;
+    let workshop = tempfile::tempdir_in(work)?;
+    let kit = workshop.path().join("kit");
+    fs::create_dir(&kit)?;
     let sets: Vec<_> =
         trial::all().enumerate().map(|(number, (trial, place))| (set_name(number), (trial.versions)(&place))).collect();
     Kit::make(&kit, &sets);
@@ -200,15 +200,15 @@ fn initramfs(binaries: &Path, work: &Path) -> io::Result<Vec<u8>> {
     }
     archive.copy(&kit, KIT)?;
     for name in ["bpfkit", "bpfkit-vm"] {
-        archive.file(&format!("usr/bin/{name}"), 0o755, &stripped(&binaries.join(name), work)?);
+        archive.file(&format!("usr/bin/{name}"), 0o755, &stripped(&binaries.join(name), workshop.path())?);
     }
     archive.link("init", "usr/bin/bpfkit-vm");
     Ok(archive.finish())
 }
 
 /// A binary without its symbols: half of what would be in the machine's memory.
-fn stripped(binary: &Path, work: &Path) -> io::Result<Vec<u8>> {
-    let into = work.join("stripped");
+fn stripped(binary: &Path, workshop: &Path) -> io::Result<Vec<u8>> {
+    let into = workshop.join("stripped");
     let done = std::process::Command::new("strip").arg("-o").arg(&into).arg(binary).status()?;
     if !done.success() {
         return Err(io::Error::other(format!("strip refuses {}", binary.display())));
