@@ -83,7 +83,7 @@ pub enum State {
     Pending {
         /// Until when.
         until: Deadline,
-        /// The generation to go back to; with none, the set is removed.
+        /// The generation to go back to; with none, its chains are taken off.
         back_to: Option<u64>,
     },
     /// Nobody confirmed it, and it was put back; it is gone back to by its number alone.

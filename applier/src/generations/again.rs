@@ -63,8 +63,13 @@ pub fn rollback(set: &SetName, to: Option<u64>, today: &Today) -> Result<Applied
     let (target, becoming) = match (to, &waiting) {
         (Some(number), _) => (store.read(number)?, Becoming::New { of: Some(number) }),
         (None, Some(Generation { state: State::Pending { back_to, .. }, .. })) => {
-            let number = back_to.ok_or_else(nothing)?;
-            (store.read(number)?, Becoming::Again(number))
+            let target = match back_to {
+                Some(number) => store.read(*number)?,
+                // Nothing was live before; the last good one may be from before a reboot.
+                None => store.last_confirmed(None)?.ok_or_else(nothing)?,
+            };
+            let number = target.number;
+            (target, Becoming::Again(number))
         }
         (None, _) => {
             let target = store.last_confirmed(kernel.published())?.ok_or_else(nothing)?;

@@ -19,7 +19,9 @@ use bpfkit_schemas::names::SetName;
 use super::{
     Generation, State, Store,
     again::{Today, session},
-    carry::{Applied, Becoming, carry, change, is_untouched, new, pending, refuse_pending, take_away},
+    carry::{
+        Applied, Becoming, carry, change, give_up, is_untouched, new, pending, refuse_pending, take_back, unconfirmed,
+    },
     deadline::Deadline,
     error::{GenerationError, StoreError},
 };
@@ -53,6 +55,7 @@ pub fn apply(
     if session.plan_with(&kernel)?.is_empty() {
         return carry(session, &mut kernel, &lock, &store, Becoming::New { of: None });
     }
+    settle_expired(&kernel, &store)?;
     let back_to = way_back(&kernel, &store, today)?;
     let deadline = || Deadline::after(patience).map_err(|source| GenerationError::NoClock { source });
     let waiting = |until| State::Pending { until, back_to };
@@ -89,6 +92,10 @@ pub fn confirm(set: &SetName, places: &Places) -> Result<Generation, GenerationE
     match &newest.state {
         State::Confirmed => Err(GenerationError::NothingPending { set: set.clone() }),
         State::Pending { .. } if pending(&store)?.is_some() => {
+            // Killed after the first of three hooks, the apply left something that nobody meant to keep.
+            if kernel.published() != Some(number) {
+                return Err(GenerationError::NotWhole { set: set.clone(), number });
+            }
             let kept = Generation { state: State::Confirmed, ..newest };
             store.write(&kept)?;
             Ok(kept)
@@ -135,13 +142,24 @@ pub fn put_back(set: &SetName, number: u64, today: &Today) -> Result<Option<Appl
     if left(until)?.is_some() {
         return Ok(None);
     }
-    let Some(back_to) = *back_to else { return take_away(&mut kernel, &lock, &store).map(Some) };
+    if !is_newest(&store, number)? {
+        return Ok(None);
+    }
+    if kernel.published().is_some_and(|live| live != number) {
+        // Another one is live as a whole: the run was cut off before it touched a hook, or somebody applied since.
+        give_up(&store, number)?;
+        return Ok(None);
+    }
+    let Some(back_to) = *back_to else { return take_back(&mut kernel, &lock, &store, number).map(Some) };
     let session = session(&store, &store.read(back_to)?, today)?;
     carry(&session, &mut kernel, &lock, &store, Becoming::Again(back_to)).map(Some)
 }
 
-/// Until when the generation waits; `None` where it does no longer, or is forgotten.
+/// Until when the generation waits; `None` where it does no longer, is forgotten, or another came after it.
 fn waits(store: &Store, number: u64) -> Result<Option<Deadline>, GenerationError> {
+    if !is_newest(store, number)? {
+        return Ok(None);
+    }
     match store.read(number) {
         Ok(Generation { state: State::Pending { until, .. }, .. }) => Ok(Some(until)),
         Ok(_) | Err(StoreError::Missing { .. }) => Ok(None),
@@ -149,8 +167,27 @@ fn waits(store: &Store, number: u64) -> Result<Option<Deadline>, GenerationError
     }
 }
 
+/// Whether none came after generation `number`: what is live may be of a later one then, which is not ours to undo.
+fn is_newest(store: &Store, number: u64) -> Result<bool, StoreError> {
+    Ok(store.numbers()?.last() == Some(&number))
+}
+
 fn left(until: &Deadline) -> Result<Option<Duration>, GenerationError> {
     until.left().map_err(|source| GenerationError::NoClock { source })
+}
+
+/// Settles a generation whose time is over and that nobody has put back yet: it is given up where it isn't live. Where it
+/// may be, this refuses: it is no way back itself, and whoever puts it back would take the new one along.
+fn settle_expired(kernel: &LinuxKernel, store: &Store) -> Result<(), GenerationError> {
+    let Some(Generation { number, .. }) = unconfirmed(store)? else { return Ok(()) };
+    let may_be_live = match kernel.published() {
+        Some(live) => live == number,
+        None => is_live(&kernel.observe(&[])?),
+    };
+    if may_be_live {
+        return Err(GenerationError::NotPutBack { set: store.set().clone(), number });
+    }
+    Ok(give_up(store, number)?)
 }
 
 /// The generation that would be put back, found fit for that; none where nothing of the set is live.
@@ -161,6 +198,9 @@ fn way_back(kernel: &LinuxKernel, store: &Store, today: &Today) -> Result<Option
                 StoreError::Missing { .. } => GenerationError::NoWayBack { set: store.set().clone() },
                 other => other.into(),
             })?;
+            if !kept.is_confirmed() {
+                return Err(GenerationError::NoWayBack { set: store.set().clone() });
+            }
             session(store, &kept, today)?;
             Ok(Some(number))
         }
@@ -185,3 +225,6 @@ fn finish(
     let (generation, unkept) = become_live()?;
     Ok(Applied { plan, outcome, generation: Some(generation), unkept: unkept.into_iter().collect() })
 }
+
+#[cfg(test)]
+mod tests;

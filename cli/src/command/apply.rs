@@ -65,7 +65,7 @@ fn apply_until_confirmed(session: &Session, patience: Duration, ui: &Ui) -> Resu
             let set = session.set();
             let otherwise = match back_to {
                 Some(back_to) => format!("generation {back_to} is put back"),
-                None => format!("`{set}` is removed"),
+                None => format!("the chains of `{set}` are taken off"),
             };
             let seconds = patience.as_secs();
             ui.say(&format!(

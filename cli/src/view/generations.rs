@@ -12,7 +12,7 @@ pub(crate) fn summary(set: &SetName, is_attached: bool, kept: &[GenerationReport
             (Some(0), _) => format!("  generation {}: not confirmed in time", live.number),
             (Some(left), back_to) => {
                 let otherwise =
-                    back_to.map_or_else(|| "the set is removed".to_owned(), |back| format!("{back} is put back"));
+                    back_to.map_or_else(|| "its chains are taken off".to_owned(), |back| format!("{back} is put back"));
                 format!(
                     "  generation {}: `bpfkit confirm {set}` within {left} s keeps it, else {otherwise}",
                     live.number

@@ -302,14 +302,16 @@ Another apply in between would be lost with it, or keep what nobody confirmed, s
 takes the set off; or wait until the time is over.";
     NOTHING_PENDING = "A354", Failed, "there is nothing to confirm",
 "`bpfkit confirm` keeps what was applied with `--confirm`. What is live of this set was applied without it, or was confirmed
-already.
+already. Or the apply was cut off before it had come to its end: then a part of it is live, which nobody meant to keep, and which is
+put back when its time is over.
 
 `bpfkit status NAME` shows what is live, and whether it waits.";
     CONFIRMED_TOO_LATE = "A355", Failed, "it was not confirmed in time",
 "The time that `apply --confirm` gave is over, or the machine was booted since. The generation before was put back, or is just
-being put back; what was not confirmed isn't live any more.
+being put back; where that fails (its log in `/run/bpfkit` says why), what was not confirmed stays live until somebody puts it back. Another
+`apply --confirm` is refused until then.
 
-Go back to it by its number (`bpfkit rollback NAME NUMBER`), or apply again and give it more time.";
+`bpfkit rollback NAME` puts it back. Go back to it by its number (`bpfkit rollback NAME NUMBER`), or apply again and give it more time.";
     NO_WATCHER = "A356", Failed, "nobody would put it back",
 "`apply --confirm` starts a process that outlives it, its terminal and its connection, and puts the generation before back when
 nobody confirms. That process could not be started, so nothing was changed: a change that nobody would take back is not
