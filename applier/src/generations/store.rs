@@ -100,8 +100,16 @@ impl Store {
         let mut wanted: BTreeSet<u64> = numbers.iter().rev().take(KEPT).copied().chain(live).collect();
         let mut confirmed = 0;
         let mut parts: BTreeSet<Digest> = BTreeSet::new();
+        let mut unread = None;
         for number in numbers.iter().rev() {
-            let read = self.read(*number).ok();
+            let read = match self.read_if_whole(*number) {
+                Ok(read) => read,
+                // Nobody knows what it is and which parts it needs: neither goes in this run.
+                Err(error) => {
+                    unread = Some(error);
+                    continue;
+                }
+            };
             if confirmed < CONFIRMED && read.as_ref().is_some_and(Generation::is_confirmed) {
                 confirmed += 1;
                 wanted.insert(*number);
@@ -114,6 +122,9 @@ impl Store {
         }
         for name in names(&self.generations())?.into_iter().filter(|name| name.starts_with(HALF_WRITTEN)) {
             remove_file(&self.generations().join(name))?;
+        }
+        if let Some(unread) = unread {
+            return Err(unread);
         }
         let kept = Layout::open(self.layout()).and_then(|layout| layout.keep_only(&parts));
         kept.map_err(|source| StoreError::Bundles { source })
@@ -190,9 +201,9 @@ impl Store {
         Ok(self.numbers()?.into_iter().rev().map(one).collect())
     }
 
-    /// The newest generation, where it can be read.
+    /// The newest generation; none where it is damaged. That it can't be read now is an error: it may be one that waits.
     pub fn newest(&self) -> Result<Option<Generation>, StoreError> {
-        Ok(self.numbers()?.last().and_then(|number| self.read(*number).ok()))
+        self.numbers()?.last().map_or(Ok(None), |number| self.read_if_whole(*number))
     }
 
     /// The newest confirmed generation below `below`. One that is damaged is passed over, and is the error where no other is.
@@ -216,6 +227,15 @@ impl Store {
     /// The set.
     pub fn set(&self) -> &SetName {
         &self.set
+    }
+
+    /// Reads one generation; none where it is damaged or gone, which reading it once more wouldn't change.
+    fn read_if_whole(&self, number: u64) -> Result<Option<Generation>, StoreError> {
+        match self.read(number) {
+            Ok(generation) => Ok(Some(generation)),
+            Err(StoreError::Damaged { .. } | StoreError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn make(&self) -> Result<(), StoreError> {

@@ -130,6 +130,28 @@ fn a_damaged_file_is_refused_by_name_and_hides_no_other() {
 }
 
 #[test]
+fn one_that_cannot_be_read_now_is_no_damage_and_loses_no_part() {
+    let (_folder, store) = store();
+    for number in 1..=2 {
+        put(&store, &generation(number));
+    }
+    let before = blobs(&store);
+    // Opening a socket fails as a disk does that has a bad moment.
+    let (path, aside) = (store.path(2), store.dir().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(matches!(store.newest(), Err(StoreError::Io { .. })));
+    assert!(matches!(store.collect(None), Err(StoreError::Io { .. })));
+    drop(socket);
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(blobs(&store), before);
+    assert_eq!(store.newest().unwrap().unwrap().number, 2);
+    // A damaged one is none.
+    fs::write(&path, "").unwrap();
+    assert!(store.newest().unwrap().is_none());
+}
+
+#[test]
 fn nobody_else_may_look_into_it() {
     let (folder, store) = store();
     put(&store, &generation(1));
