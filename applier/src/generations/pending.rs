@@ -118,9 +118,18 @@ pub enum Waited {
 /// For a process of its own, which [detached](crate::kernel::detach::detach) before.
 pub fn wait(set: &SetName, number: u64, places: &Places) -> Result<Waited, GenerationError> {
     let store = Store::new(places, set);
+    let mut last: Option<Deadline> = None;
     loop {
-        let Some(until) = waits(&store, number)? else { return Ok(Waited::Settled) };
-        match left(&until)? {
+        let until = match (waits(&store, number), &last) {
+            (Ok(None), _) => return Ok(Waited::Settled),
+            (Ok(Some(until)), _) => until,
+            // A bad moment of a disk is no reason to leave: there is time until the deadline that was read before.
+            (Err(_), Some(until)) => until.clone(),
+            (Err(error), None) => return Err(error),
+        };
+        let left = left(&until)?;
+        last = Some(until);
+        match left {
             Some(left) => thread::sleep(left.min(LOOK)),
             None => return Ok(Waited::Over),
         }

@@ -110,6 +110,22 @@ fn an_expired_one_that_is_live_is_no_way_back_and_one_that_is_not_is_given_up() 
 }
 
 #[test]
+fn whoever_waits_goes_on_while_the_store_cannot_be_read() {
+    let stage = Stage::new();
+    stage.waits(2, Duration::from_secs(2), None);
+    let kept = stage.today.places.state.join("edge/generations");
+    let path = kept.join("2");
+    let waiting = thread::spawn({
+        let (set, places) = (stage.set.clone(), stage.today.places.clone());
+        move || wait(&set, 2, &places)
+    });
+    thread::sleep(Duration::from_millis(300));
+    fs::write(kept.join("y"), "damaged").unwrap();
+    fs::rename(kept.join("y"), &path).unwrap();
+    assert_eq!(waiting.join().unwrap().unwrap(), Waited::Over);
+}
+
+#[test]
 fn half_an_apply_cannot_be_confirmed() {
     let stage = Stage::new();
     stage.store.write(&generation(1)).unwrap();
