@@ -204,8 +204,7 @@ fn settle(
         return Ok(same);
     }
     let generation = new(session, store, State::Confirmed, of)?;
-    store.keep(session.parts())?;
-    store.write(&generation)?;
+    store.add(&generation, session.parts(), was)?;
     Ok(generation)
 }
 

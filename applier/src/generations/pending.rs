@@ -61,8 +61,7 @@ pub fn apply(
     let waiting = |until| State::Pending { until, back_to };
     let mut generation = new(session, &store, waiting(deadline()?), None)?;
     let number = generation.number;
-    store.keep(session.parts())?;
-    store.write(&generation)?;
+    store.add(&generation, session.parts(), back_to)?;
     if let Err(source) = watch(session.set(), number) {
         store.forget(number)?;
         return Err(GenerationError::NoWatcher { set: session.set().clone(), number, source });

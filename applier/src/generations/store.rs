@@ -72,6 +72,17 @@ impl Store {
         kept.map_err(|source| StoreError::Bundles { source })
     }
 
+    /// Keeps a generation with its parts. Where that fails, what was laid down goes again, and what is older than is kept: on
+    /// a full disk nothing else would make room for the next one.
+    pub(super) fn add(&self, generation: &Generation, parts: &Parts, live: Option<u64>) -> Result<(), StoreError> {
+        let kept = self.keep(parts).and_then(|()| self.write(generation));
+        if kept.is_err() {
+            // The first error is the one to tell.
+            let _ = self.collect(live);
+        }
+        kept
+    }
+
     /// Writes a generation, in place of what its number had.
     pub(super) fn write(&self, generation: &Generation) -> Result<(), StoreError> {
         self.make()?;

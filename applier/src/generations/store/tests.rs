@@ -152,6 +152,18 @@ fn one_that_cannot_be_read_now_is_no_damage_and_loses_no_part() {
 }
 
 #[test]
+fn what_could_not_be_kept_leaves_nothing_on_a_full_disk() {
+    let (_folder, store) = store();
+    put(&store, &generation(1));
+    let before = blobs(&store);
+    Layout::open(store.layout()).unwrap().put_blob(b"a part of generation 2").unwrap();
+    // Nothing can be renamed there.
+    fs::create_dir(store.path(2)).unwrap();
+    assert!(store.add(&generation(2), &Parts::default(), Some(1)).is_err());
+    assert_eq!(blobs(&store), before);
+}
+
+#[test]
 fn nobody_else_may_look_into_it() {
     let (folder, store) = store();
     put(&store, &generation(1));
