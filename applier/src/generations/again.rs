@@ -58,6 +58,7 @@ pub fn rollback(set: &SetName, to: Option<u64>, today: &Today) -> Result<Applied
     let store = Store::new(&today.places, set);
     let mut kernel = crate::kernel::LinuxKernel::new(today.places.clone(), set.clone());
     let lock = kernel.lock()?;
+    store.recover()?;
     let nothing = || GenerationError::NothingKept { set: set.clone() };
     let waiting = pending(&store)?;
     let (target, becoming) = match (to, &waiting) {
@@ -88,6 +89,7 @@ pub fn restore(set: &SetName, today: &Today) -> Result<Restored, GenerationError
     let store = Store::new(&today.places, set);
     let mut kernel = crate::kernel::LinuxKernel::new(today.places.clone(), set.clone());
     let lock = kernel.lock()?;
+    store.recover()?;
     refuse_pending(&store)?;
     let last = store.last_confirmed(None)?.ok_or_else(|| GenerationError::NothingKept { set: set.clone() })?;
     let number = last.number;

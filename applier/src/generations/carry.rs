@@ -53,6 +53,8 @@ pub fn apply(session: &Session) -> Result<Applied, GenerationError> {
     let mut kernel = session.kernel();
     let lock = kernel.lock()?;
     let store = Store::new(session.places(), session.set());
+    // Where this fails, so will keeping, and that is told.
+    let _ = store.recover();
     refuse_pending(&store)?;
     carry(session, &mut kernel, &lock, &store, Becoming::New { of: None })
 }
@@ -61,13 +63,18 @@ pub fn apply(session: &Session) -> Result<Applied, GenerationError> {
 pub fn remove(set: &SetName, places: &Places) -> Result<Applied, GenerationError> {
     let mut kernel = LinuxKernel::new(places.clone(), set.clone());
     let lock = kernel.lock()?;
-    take_away(&mut kernel, &lock, &Store::new(places, set))
+    let store = Store::new(places, set);
+    // What an earlier removal set aside that was cut off comes back if this one stops.
+    store.recover()?;
+    take_away(&mut kernel, &lock, &store)
 }
 
 /// [`remove`], under a lock that is held already.
 pub(super) fn take_away(kernel: &mut LinuxKernel, lock: &HostLock, store: &Store) -> Result<Applied, GenerationError> {
-    // First of all: killed after this, the set may still be live, and is removed by the next removal.
-    let mut unkept: Vec<_> = store.set_aside().err().into_iter().collect();
+    // First of all: killed after this, the set may still be live, and the next run finds what was set aside. Where that
+    // fails, nothing is touched: the next boot would bring the set back that somebody believes removed.
+    store.set_aside()?;
+    let mut unkept = Vec::new();
     let taken = take_off(kernel, lock);
     if is_untouched(taken.as_ref().ok().map(|(_, outcome)| outcome)) {
         unkept.extend(store.put_back().err());

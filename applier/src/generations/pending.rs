@@ -51,6 +51,7 @@ pub fn apply(
     let mut kernel = session.kernel();
     let lock = kernel.lock()?;
     let store = Store::new(session.places(), session.set());
+    store.recover()?;
     refuse_pending(&store)?;
     if session.plan_with(&kernel)?.is_empty() {
         return carry(session, &mut kernel, &lock, &store, Becoming::New { of: None });

@@ -141,8 +141,17 @@ impl Store {
         kept.map_err(|source| StoreError::Bundles { source })
     }
 
+    /// Puts back what a removal set aside that was cut off, unless something was kept since.
+    pub(super) fn recover(&self) -> Result<(), StoreError> {
+        if fs::symlink_metadata(self.dir()).is_ok() { Ok(()) } else { self.put_back() }
+    }
+
     /// Takes all of it away in one step, for the removal of the set; [`Store::put_back`] undoes it.
     pub(super) fn set_aside(&self) -> Result<(), StoreError> {
+        if fs::symlink_metadata(self.dir()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            // On a file system that is read-only, renaming nothing would fail, too.
+            return Ok(());
+        }
         self.drop_aside()?;
         match fs::rename(self.dir(), self.aside()) {
             Ok(()) => sync(&self.state),
@@ -153,6 +162,9 @@ impl Store {
 
     /// Undoes [`Store::set_aside`].
     pub(super) fn put_back(&self) -> Result<(), StoreError> {
+        if fs::symlink_metadata(self.aside()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(());
+        }
         match fs::rename(self.aside(), self.dir()) {
             Ok(()) => sync(&self.state),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -293,7 +293,8 @@ Go back to another generation, or apply the set anew. What is live isn't touched
 to. Writing there failed: the disk is full, mounted read-only, or not ours to write.
 
 As a warning after an apply: the new chains are live, but the next boot restores the generation before. `apply --confirm` refuses
-beforehand, since it couldn't keep its promise. Mend the file system and apply again, which keeps it.";
+beforehand, since it couldn't keep its promise. `bpfkit remove` refuses as well, and touches no hook: what can't be forgotten would
+be back with the next boot. Mend the file system and apply again, which keeps it.";
     GENERATION_PENDING = "A353", Contended, "a generation waits to be confirmed",
 "Somebody applied with `--confirm` and has some time to say that all is well; otherwise the generation before is put back.
 Another apply in between would be lost with it, or keep what nobody confirmed, so it is refused, whoever makes it.

@@ -303,6 +303,9 @@ fn an_apply_that_cannot_be_kept_is_done_and_says_so() {
     assert_eq!(trail_of_one(&host, "xdp"), "12");
     host.run("bpfkit status $set").exits(0).says(&["generation unknown"]);
     host.run("cd two && bpfkit apply --confirm 60s").exits(0).says(&["warning[A352]", "nothing to confirm"]);
+    // What can't be forgotten would be back with the next boot.
+    host.run("bpfkit remove $set").exits(1).says(&["error[A352]"]);
+    assert_eq!(trail_of_one(&host, "xdp"), "12");
     host.run("mount -o remount,rw /var/lib && cd two && bpfkit apply").exits(0).says(&["nothing to do"]);
     assert_eq!(generations(&host), ["2* confirmed", "1 confirmed"]);
 

@@ -164,6 +164,20 @@ fn what_could_not_be_kept_leaves_nothing_on_a_full_disk() {
 }
 
 #[test]
+fn what_a_removal_set_aside_that_was_cut_off_comes_back_unless_something_was_kept_since() {
+    let (_folder, store) = store();
+    store.recover().unwrap();
+    put(&store, &generation(1));
+    store.set_aside().unwrap();
+    store.recover().unwrap();
+    assert_eq!(store.numbers().unwrap(), [1]);
+    store.set_aside().unwrap();
+    put(&store, &generation(7));
+    store.recover().unwrap();
+    assert_eq!(store.numbers().unwrap(), [7]);
+}
+
+#[test]
 fn nobody_else_may_look_into_it() {
     let (folder, store) = store();
     put(&store, &generation(1));
