@@ -69,7 +69,8 @@ impl Store {
     pub(super) fn keep(&self, parts: &Parts) -> Result<(), StoreError> {
         self.make()?;
         let kept = Layout::create(self.layout()).and_then(|layout| parts.lay_out(&layout));
-        kept.map_err(|source| StoreError::Bundles { source })
+        kept.map_err(|source| StoreError::Bundles { source })?;
+        sync(&self.dir())
     }
 
     /// Keeps a generation with its parts. Where that fails, what was laid down goes again, and what is older than is kept: on
