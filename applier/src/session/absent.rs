@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn while_a_chain_waits_no_live_one_is_taken_off_and_what_is_dead_goes() {
         let namespace = Namespace { inode: 7, path: None };
-        let detach = HookStep::Detach { hold: Hold::Link(LinkId(1)), by: By::Link(Mode::Native), program: ProgramId(1) };
+        let detach =
+            HookStep::Detach { hold: Hold::Link(LinkId(1)), by: By::Link(Mode::Native), program: ProgramId(1) };
         let drop = HookStep::Drop { hold: Hold::Link(LinkId(1)) };
         let hook = |index: u32, step: &HookStep| HookPlan {
             point: HookPoint { namespace: 7, index, hook: Hook::Xdp },
