@@ -35,6 +35,12 @@ pub(super) fn plan(args: &args::Plan, global: &Global, ui: &Ui) -> Result<Exit> 
 pub(super) fn run(args: &args::Apply, global: &Global, ui: &Ui) -> Result<Exit> {
     root()?;
     if args.last {
+        if !global.set.is_empty() || names_a_manifest(global) {
+            return Err(Failure::usage(
+                "`--set`, `--file` and `--last` don't go together",
+                "what is kept is applied as it was; name the set: `bpfkit apply --last NAME`",
+            ));
+        }
         return restore::run(args.what.as_deref(), ui);
     }
     let network = if args.offline { Network::offline() } else { bundle::network() };
@@ -43,6 +49,12 @@ pub(super) fn run(args: &args::Apply, global: &Global, ui: &Ui) -> Result<Exit> 
         None => apply(&session, ui),
         Some(patience) => apply_until_confirmed(&session, patience, ui),
     }
+}
+
+/// Whether the command line names a manifest; one that the environment names is there for all commands.
+fn names_a_manifest(global: &Global) -> bool {
+    let file = global.file.as_os_str();
+    file != "bpfkit.yml" && std::env::var_os("BPFKIT_FILE").is_none_or(|named| named != file)
 }
 
 /// Applies, and shows the plan and how it went.

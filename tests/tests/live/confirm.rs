@@ -262,6 +262,8 @@ fn with_confirm_all_refusals_stand() {
     project(&host, "bad", &[Chain { hook: "xdp", more: "interfaces: [eth7],", hops: &[A] }]);
     host.run("cd bad && bpfkit apply --confirm 5s").exits(1).says(&["A301"]);
     host.run("cd one && bpfkit apply --last --confirm 5s").exits(2);
+    host.run("cd one && bpfkit apply --last --set x=1").exits(2).says(&["--last"]);
+    host.run("bpfkit apply --last --file one/bpfkit.yml").exits(2).says(&["--last"]);
     assert_eq!(generations(&host), ["1* confirmed"]);
     settled(&host);
 }
