@@ -130,7 +130,7 @@ fn after_a_reboot_the_last_generation_is_restored_without_a_network() {
     let (before, footprint) = (live(&host), host.footprint());
     reboot(&host);
     host.run(edge).exits(0);
-    host.run("bpfkit status").exits(0).says(&["no set is live"]);
+    host.run("bpfkit status").exits(3).says(&[host.set(), "not on this host", "kept, but not live", "apply --last"]);
     // The project, its bundle and its manifest are of no use here.
     host.run("mv project gone").exits(0);
 
