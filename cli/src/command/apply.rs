@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bpfkit_applier::{
     generations::{self, Applied, State, StoreError, pending},
-    kernel::Places,
+    kernel::{Places, detach::Left},
     session::{Authority, Declared, Session},
 };
 use bpfkit_bundler::Network;
@@ -69,8 +69,21 @@ pub(super) fn apply(session: &Session, ui: &Ui) -> Result<Exit> {
 fn apply_until_confirmed(session: &Session, patience: Duration, ui: &Ui) -> Result<Exit> {
     let today = host::today()?;
     let progress = ui.progress("applying");
-    let applied = pending::apply(session, patience, &today, |set, number| put_back::start(set, number, &today.places))?;
+    let mut left = Left::All;
+    let watch = |set: &_, number| {
+        left = put_back::start(set, number, &today.places)?;
+        Ok(())
+    };
+    let applied = pending::apply(session, patience, &today, watch)?;
     drop(progress);
+    if left == Left::AllButControlGroup {
+        let title = "whoever would put this back can't leave its control group";
+        let mut within = Diagnostic::error(Code::NO_WATCHER, title)
+            .note("systemd ends it with the unit or the login that this runs in; nothing is put back then")
+            .help("stay logged in until `bpfkit confirm`, or apply from a scope of its own: `systemd-run --scope`");
+        within.severity = Severity::Warning;
+        ui.diagnostics(&[within]);
+    }
     let exit = finish(&applied, ui)?;
     match applied.generation.as_ref().map(|generation| (generation.number, &generation.state)) {
         Some((number, State::Pending { back_to, .. })) => {

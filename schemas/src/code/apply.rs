@@ -318,7 +318,10 @@ being put back; where that fails (its log in `/run/bpfkit` says why), what was n
 nobody confirms. That process could not be started, so nothing was changed: a change that nobody would take back is not
 what was asked for.
 
-The cause says why. Without `--confirm` no such process is needed.";
+The cause says why. Without `--confirm` no such process is needed.
+
+As a warning: the process is there, but may not leave the control group of the unit or the login that it was started in, and systemd ends
+it with that. Stay logged in until it is confirmed.";
     NO_WAY_BACK = "A357", Failed, "there is nothing to go back to",
 "`apply --confirm` promises to put back what is live now. That isn't kept on this host: it was applied by a bpfkit that kept
 nothing, the last apply was cut off, or `/var/lib/bpfkit` was lost. Nothing was changed.
