@@ -8,7 +8,7 @@
 //! 4. The hooks change, and the deadline is counted from then on.
 //!
 //! Killed after 3, the run leaves a process behind that puts back whatever was changed. That process
-//! ([`wait`], [`put_back`]) holds no lock while it waits, looks at the store each second, and ends once the
+//! ([`wait`], [`put_back`]) holds no lock while it waits, looks at the store twice a second, and ends once the
 //! generation is anything but pending. A reboot ends it too: then nothing is live, and what is
 //! restored is the last generation that somebody confirmed.
 

@@ -285,7 +285,8 @@ and always the last two that were meant to stay. The one that was asked for isn'
     GENERATION_DAMAGED = "A351", Failed, "a kept generation is damaged",
 "A generation's file under `/var/lib/bpfkit/<set>/generations` begins with the digest of all that follows. It doesn't hash to
 that, is of another format, or isn't a regular file: a disk went bad, somebody changed it, or another version of bpfkit
-wrote it. Nothing of it is used: chains and the trust block would come out of it.
+wrote it. Nothing of it is used: chains and the trust block would come out of it. The digest stops damage, and not root:
+`/var/lib/bpfkit` is trusted as a manifest of root's own is.
 
 Go back to another generation, or apply the set anew. What is live isn't touched by this.";
     NOT_KEPT = "A352", Failed, "the way back can't be kept",
