@@ -144,7 +144,8 @@ pub fn execute<K: Kernel>(plan: &Plan, bundle: &K::Bundle, kernel: &mut K) -> Ou
 /// Observes, plans and executes until nobody gets in between, at most [`ATTEMPTS`] times.
 ///
 /// `observe_and_plan` is asked anew after each lost race; what it refuses is passed on. The outcome of the last
-/// attempt is returned: if that lost a race as well, its cause [is contended](StepError::is_contended).
+/// attempt is returned: if that lost a race as well, its cause [is contended](StepError::is_contended). An attempt that could
+/// not be undone is the last one: what it left is for whoever reads the outcome, and another attempt would hide it.
 pub fn converge<K: Kernel, R>(
     bundle: &K::Bundle,
     kernel: &mut K,
@@ -155,7 +156,7 @@ pub fn converge<K: Kernel, R>(
         let plan = observe_and_plan(kernel)?;
         let outcome = execute(&plan, bundle, kernel);
         let contended = outcome.stopped.as_ref().is_some_and(|stopped| stopped.cause.is_contended());
-        if !contended || attempt == ATTEMPTS {
+        if !contended || outcome.is_half_undone() || attempt == ATTEMPTS {
             return Ok((plan, outcome));
         }
         attempt += 1;

@@ -2,7 +2,7 @@
 //!
 //! A **generation** is one applied state of a set: the bundle as it was verified, and what the
 //! operator's own manifest said where it was that. Each apply that came to its end and brought
-//! something new is kept ([`apply`]), under a number that no other generation of the set ever has.
+//! something new is kept ([`apply`]), under a number that no other one that is kept has.
 //!
 //! | module | what | touches |
 //! | --- | --- | --- |
@@ -21,7 +21,9 @@
 //!    (`generation`), never here. What is here can be lost, and what is live stays.
 //! 3. *Nothing is half-written*: each file is made beside its place, synced, and renamed into it;
 //!    a kill or a loss of power leaves the old or the new one.
-//! 4. *What is read back is anybody's*: bounded, held to its digest, refused with a code.
+//! 4. *What is read back may be damaged*: it is bounded, held to its digest, refused with a code. The digest stops
+//!    damage, and not root: whoever can write below `/var/lib/bpfkit` writes a generation with a trust block of its own,
+//!    and is believed as root's own manifest is. A host policy with a scope for the repository binds that one, too.
 
 pub mod again;
 mod carry;
@@ -54,7 +56,8 @@ use crate::kernel::{LinuxKernel, Places};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
-    /// Its number: ascending, never used twice in a set's life on this host.
+    /// Its number: one more than the highest that is kept. An apply that came to nothing gives its number back, and
+    /// after a removal they begin anew.
     pub number: u64,
     /// When it was applied, by the clock of the host.
     pub made: Timestamp,
@@ -83,7 +86,7 @@ pub enum State {
     Pending {
         /// Until when.
         until: Deadline,
-        /// The generation to go back to; with none, the set is removed.
+        /// The generation to go back to; with none, its chains are taken off.
         back_to: Option<u64>,
     },
     /// Nobody confirmed it, and it was put back; it is gone back to by its number alone.

@@ -268,6 +268,9 @@ impl Session {
         let desired = self.desired()?;
         let live = kernel.observe(&asked(&desired))?;
         let mut plan = plan(&desired, &live)?;
+        if self.missing == Missing::Wait && !self.absent()?.is_empty() {
+            absent::spare(&mut plan, |point| desired.chains.contains_key(point));
+        }
         self.fuse(&mut plan)?;
         Ok(plan)
     }

@@ -447,6 +447,26 @@ fn a_race_lost_again_and_again_ends_after_three_attempts_with_its_own_exit_code(
 }
 
 #[test]
+fn a_lost_race_that_could_not_be_undone_is_not_tried_again() {
+    let mut world = World::new("eth0 eth1");
+    world.apply("xdp eth0 eth1: guard");
+    let desired = world.want("xdp eth0 eth1: guard@2").unwrap();
+    let (eth0, eth1) = (world.at("xdp", "eth0"), world.at("xdp", "eth1"));
+    world.model.restart();
+    world.model.meanwhile.insert(5, Disturbance::DetachOurs { point: eth1 });
+    world.model.meanwhile.insert(6, Disturbance::DetachOurs { point: eth0 });
+    let mut attempts = 0;
+    let (_, outcome) = converge(&(), &mut world.model, |model| {
+        attempts += 1;
+        plan(&desired, &model.observe(&set(), [eth0, eth1]))
+    })
+    .unwrap();
+    assert_eq!(attempts, 1);
+    assert!(outcome.is_half_undone());
+    assert_eq!(outcome.exit(), Exit::Failed);
+}
+
+#[test]
 fn neither_the_cause_nor_a_failed_undo_is_hidden() {
     let mut world = World::new("eth0 eth1");
     world.apply("xdp eth0 eth1: guard");

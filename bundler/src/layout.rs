@@ -335,6 +335,15 @@ impl Layout {
             .map_err(|source| LayoutError::io("sync", &self.dir, source))
     }
 
+    /// Makes the names of what was written outlive a loss of power; its bytes are synced when they are written.
+    pub(crate) fn sync(&self) -> Result<(), LayoutError> {
+        for dir in [self.blobs(), self.dir.join("blobs"), self.dir.clone()] {
+            let synced = File::open(&dir).and_then(|open| open.sync_all());
+            synced.map_err(|source| LayoutError::io("sync", &dir, source))?;
+        }
+        Ok(())
+    }
+
     /// Waits for the lock; it is let go when the file is dropped.
     fn lock(&self) -> Result<File, LayoutError> {
         let path = self.dir.join(".bpfkit.lock");

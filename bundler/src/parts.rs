@@ -38,6 +38,7 @@ impl Parts {
     }
 
     /// Writes the parts into `layout`: blobs first, the list last. What is there already is left alone.
+    /// Once this returns, all of it outlives a loss of power.
     pub fn lay_out(&self, layout: &Layout) -> Result<(), LayoutError> {
         for bytes in self.blobs.values() {
             layout.put_blob(bytes)?;
@@ -48,7 +49,8 @@ impl Parts {
             descriptor.artifact_type = document.artifact_type().map(str::to_owned);
             Some(descriptor)
         });
-        layout.add_untagged(&described.collect::<Vec<_>>())
+        layout.add_untagged(&described.collect::<Vec<_>>())?;
+        layout.sync()
     }
 
     /// The digests of all parts, ascending.

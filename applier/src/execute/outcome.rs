@@ -156,6 +156,13 @@ impl fmt::Display for Step {
     }
 }
 
+impl<E> Outcome<E> {
+    /// Whether something that was changed could not be put back.
+    pub fn is_half_undone(&self) -> bool {
+        self.stopped.as_ref().is_some_and(|stopped| stopped.undone.iter().any(|undone| undone.error.is_some()))
+    }
+}
+
 impl<E: StepError> Outcome<E> {
     /// The exit code of a command that ends with this outcome.
     ///

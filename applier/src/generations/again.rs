@@ -58,13 +58,19 @@ pub fn rollback(set: &SetName, to: Option<u64>, today: &Today) -> Result<Applied
     let store = Store::new(&today.places, set);
     let mut kernel = crate::kernel::LinuxKernel::new(today.places.clone(), set.clone());
     let lock = kernel.lock()?;
+    store.recover()?;
     let nothing = || GenerationError::NothingKept { set: set.clone() };
     let waiting = pending(&store)?;
     let (target, becoming) = match (to, &waiting) {
         (Some(number), _) => (store.read(number)?, Becoming::New { of: Some(number) }),
         (None, Some(Generation { state: State::Pending { back_to, .. }, .. })) => {
-            let number = back_to.ok_or_else(nothing)?;
-            (store.read(number)?, Becoming::Again(number))
+            let target = match back_to {
+                Some(number) => store.read(*number)?,
+                // Nothing was live before; the last good one may be from before a reboot.
+                None => store.last_confirmed(None)?.ok_or_else(nothing)?,
+            };
+            let number = target.number;
+            (target, Becoming::Again(number))
         }
         (None, _) => {
             let target = store.last_confirmed(kernel.published())?.ok_or_else(nothing)?;
@@ -83,6 +89,7 @@ pub fn restore(set: &SetName, today: &Today) -> Result<Restored, GenerationError
     let store = Store::new(&today.places, set);
     let mut kernel = crate::kernel::LinuxKernel::new(today.places.clone(), set.clone());
     let lock = kernel.lock()?;
+    store.recover()?;
     refuse_pending(&store)?;
     let last = store.last_confirmed(None)?.ok_or_else(|| GenerationError::NothingKept { set: set.clone() })?;
     let number = last.number;

@@ -53,6 +53,8 @@ pub fn apply(session: &Session) -> Result<Applied, GenerationError> {
     let mut kernel = session.kernel();
     let lock = kernel.lock()?;
     let store = Store::new(session.places(), session.set());
+    // Where this fails, so will keeping, and that is told.
+    let _ = store.recover();
     refuse_pending(&store)?;
     carry(session, &mut kernel, &lock, &store, Becoming::New { of: None })
 }
@@ -61,25 +63,51 @@ pub fn apply(session: &Session) -> Result<Applied, GenerationError> {
 pub fn remove(set: &SetName, places: &Places) -> Result<Applied, GenerationError> {
     let mut kernel = LinuxKernel::new(places.clone(), set.clone());
     let lock = kernel.lock()?;
-    take_away(&mut kernel, &lock, &Store::new(places, set))
+    let store = Store::new(places, set);
+    // What an earlier removal set aside that was cut off comes back if this one stops.
+    store.recover()?;
+    take_away(&mut kernel, &lock, &store)
 }
 
 /// [`remove`], under a lock that is held already.
 pub(super) fn take_away(kernel: &mut LinuxKernel, lock: &HostLock, store: &Store) -> Result<Applied, GenerationError> {
-    // First of all: killed after this, the set may still be live, and is removed by the next removal.
-    let mut unkept: Vec<_> = store.set_aside().err().into_iter().collect();
-    let was = kernel.published();
-    let taken = session::take_off(kernel, lock, |kernel, _| kernel.unpublish());
+    // First of all: killed after this, the set may still be live, and the next run finds what was set aside. Where that
+    // fails, nothing is touched: the next boot would bring the set back that somebody believes removed.
+    store.set_aside()?;
+    let mut unkept = Vec::new();
+    let taken = take_off(kernel, lock);
     if is_untouched(taken.as_ref().ok().map(|(_, outcome)| outcome)) {
         unkept.extend(store.put_back().err());
-        republish(kernel, was);
     }
-    kernel.tidy();
     let (plan, outcome) = taken?;
     if outcome.stopped.is_none() {
         unkept.extend(store.drop_aside().err());
     }
     Ok(Applied { plan, outcome, generation: None, unkept })
+}
+
+/// Takes off the hooks of generation `number`, which nobody confirmed and before which nothing was live. What is kept
+/// stays: there may be good generations among it, and after a reboot there usually are.
+pub(super) fn take_back(
+    kernel: &mut LinuxKernel,
+    lock: &HostLock,
+    store: &Store,
+    number: u64,
+) -> Result<Applied, GenerationError> {
+    let (plan, outcome) = take_off(kernel, lock)?;
+    let unkept = if outcome.stopped.is_none() { give_up(store, number).err() } else { None };
+    Ok(Applied { plan, outcome, generation: None, unkept: unkept.into_iter().collect() })
+}
+
+/// Takes the hooks off. Where that stops and all is put back, so is the name of the generation that was live.
+fn take_off(kernel: &mut LinuxKernel, lock: &HostLock) -> Result<(Plan, Outcome<KernelError>), KernelError> {
+    let was = kernel.published();
+    let taken = session::take_off(kernel, lock, |kernel, _| kernel.unpublish());
+    if is_untouched(taken.as_ref().ok().map(|(_, outcome)| outcome)) {
+        republish(kernel, was);
+    }
+    kernel.tidy();
+    taken
 }
 
 /// Carries a session out, and lets it become a generation where it comes to its end. One that waited to be confirmed
@@ -92,12 +120,15 @@ pub(super) fn carry(
     becoming: Becoming,
 ) -> Result<Applied, GenerationError> {
     let was = kernel.published();
+    let waited = unconfirmed(store)?.map(|waited| waited.number);
     let (plan, outcome) = change(session, kernel, lock, was)?;
     let mut applied = Applied { plan, outcome, generation: None, unkept: Vec::new() };
     if applied.outcome.stopped.is_some() {
         return Ok(applied);
     }
-    applied.unkept.extend(give_up(store).err());
+    if let Some(waited) = waited {
+        applied.unkept.extend(give_up(store, waited).err());
+    }
     match settle(session, kernel, store, was, becoming) {
         Ok(generation) => {
             kernel.publish(generation.number)?;
@@ -139,19 +170,23 @@ pub(super) fn refuse_pending(store: &Store) -> Result<(), GenerationError> {
 
 /// The generation that waits to be confirmed and still can be.
 pub(super) fn pending(store: &Store) -> Result<Option<Generation>, GenerationError> {
-    let Some(newest) = store.newest()? else { return Ok(None) };
+    let Some(newest) = unconfirmed(store)? else { return Ok(None) };
     let State::Pending { until, .. } = &newest.state else { return Ok(None) };
     let left = until.left().map_err(|source| GenerationError::NoClock { source })?;
     Ok(left.is_some().then_some(newest))
 }
 
-/// Says of the generation that waited, if one did, that it waits no longer: something else is live now.
-fn give_up(store: &Store) -> Result<(), StoreError> {
-    match store.newest()? {
-        Some(waited) if matches!(waited.state, State::Pending { .. }) => {
-            store.write(&Generation { state: State::PutBack, ..waited })
-        }
-        _ => Ok(()),
+/// The generation that waits to be confirmed, whether it still can be or not: the newest, or none.
+pub(super) fn unconfirmed(store: &Store) -> Result<Option<Generation>, StoreError> {
+    Ok(store.newest()?.filter(|newest| matches!(newest.state, State::Pending { .. })))
+}
+
+/// Says of generation `number`, if it waited, that it waits no longer: something else is live now, or nothing.
+pub(super) fn give_up(store: &Store, number: u64) -> Result<(), StoreError> {
+    let waited = store.read(number)?;
+    match waited.state {
+        State::Pending { .. } => store.write(&Generation { state: State::PutBack, ..waited }),
+        State::Confirmed | State::PutBack => Ok(()),
     }
 }
 
@@ -176,8 +211,7 @@ fn settle(
         return Ok(same);
     }
     let generation = new(session, store, State::Confirmed, of)?;
-    store.keep(session.parts())?;
-    store.write(&generation)?;
+    store.add(&generation, session.parts(), was)?;
     Ok(generation)
 }
 

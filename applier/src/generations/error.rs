@@ -139,6 +139,22 @@ pub enum GenerationError {
         /// The generation.
         number: u64,
     },
+    /// One whose time is over is still live.
+    #[error("generation {number} of `{set}` was not confirmed in time and isn't put back yet")]
+    NotPutBack {
+        /// The set.
+        set: SetName,
+        /// The generation.
+        number: u64,
+    },
+    /// Only a part of it is live.
+    #[error("generation {number} of `{set}` is not live as a whole, so there is nothing to confirm")]
+    NotWhole {
+        /// The set.
+        set: SetName,
+        /// The generation.
+        number: u64,
+    },
     /// What is live isn't kept, so it can't be put back.
     #[error("what is live of `{set}` is not kept, so it could not be put back")]
     NoWayBack {
@@ -220,6 +236,15 @@ impl Diagnose for GenerationError {
             }
             Self::TooLate { set, number } => vec![
                 error(Code::CONFIRMED_TOO_LATE).help(format!("`bpfkit rollback {set} {number}` applies it once more")),
+            ],
+            Self::NotPutBack { set, .. } => vec![
+                error(Code::CONFIRMED_TOO_LATE)
+                    .help(format!("`bpfkit rollback {set}` puts it back now, `bpfkit remove {set}` takes it off")),
+            ],
+            Self::NotWhole { set, .. } => vec![
+                error(Code::NOTHING_PENDING)
+                    .note("the apply was cut off; what it changed is put back when its time is over")
+                    .help(format!("`bpfkit rollback {set}` puts it back now")),
             ],
             Self::NoWayBack { set } => vec![
                 error(Code::NO_WAY_BACK)

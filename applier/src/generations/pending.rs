@@ -8,7 +8,7 @@
 //! 4. The hooks change, and the deadline is counted from then on.
 //!
 //! Killed after 3, the run leaves a process behind that puts back whatever was changed. That process
-//! ([`wait`], [`put_back`]) holds no lock while it waits, looks at the store each second, and ends once the
+//! ([`wait`], [`put_back`]) holds no lock while it waits, looks at the store twice a second, and ends once the
 //! generation is anything but pending. A reboot ends it too: then nothing is live, and what is
 //! restored is the last generation that somebody confirmed.
 
@@ -19,7 +19,9 @@ use bpfkit_schemas::names::SetName;
 use super::{
     Generation, State, Store,
     again::{Today, session},
-    carry::{Applied, Becoming, carry, change, is_untouched, new, pending, refuse_pending, take_away},
+    carry::{
+        Applied, Becoming, carry, change, give_up, is_untouched, new, pending, refuse_pending, take_back, unconfirmed,
+    },
     deadline::Deadline,
     error::{GenerationError, StoreError},
 };
@@ -49,17 +51,18 @@ pub fn apply(
     let mut kernel = session.kernel();
     let lock = kernel.lock()?;
     let store = Store::new(session.places(), session.set());
+    store.recover()?;
     refuse_pending(&store)?;
     if session.plan_with(&kernel)?.is_empty() {
         return carry(session, &mut kernel, &lock, &store, Becoming::New { of: None });
     }
+    settle_expired(&kernel, &store)?;
     let back_to = way_back(&kernel, &store, today)?;
     let deadline = || Deadline::after(patience).map_err(|source| GenerationError::NoClock { source });
     let waiting = |until| State::Pending { until, back_to };
     let mut generation = new(session, &store, waiting(deadline()?), None)?;
     let number = generation.number;
-    store.keep(session.parts())?;
-    store.write(&generation)?;
+    store.add(&generation, session.parts(), back_to)?;
     if let Err(source) = watch(session.set(), number) {
         store.forget(number)?;
         return Err(GenerationError::NoWatcher { set: session.set().clone(), number, source });
@@ -89,6 +92,10 @@ pub fn confirm(set: &SetName, places: &Places) -> Result<Generation, GenerationE
     match &newest.state {
         State::Confirmed => Err(GenerationError::NothingPending { set: set.clone() }),
         State::Pending { .. } if pending(&store)?.is_some() => {
+            // Killed after the first of three hooks, the apply left something that nobody meant to keep.
+            if kernel.published() != Some(number) {
+                return Err(GenerationError::NotWhole { set: set.clone(), number });
+            }
             let kept = Generation { state: State::Confirmed, ..newest };
             store.write(&kept)?;
             Ok(kept)
@@ -111,9 +118,18 @@ pub enum Waited {
 /// For a process of its own, which [detached](crate::kernel::detach::detach) before.
 pub fn wait(set: &SetName, number: u64, places: &Places) -> Result<Waited, GenerationError> {
     let store = Store::new(places, set);
+    let mut last: Option<Deadline> = None;
     loop {
-        let Some(until) = waits(&store, number)? else { return Ok(Waited::Settled) };
-        match left(&until)? {
+        let until = match (waits(&store, number), &last) {
+            (Ok(None), _) => return Ok(Waited::Settled),
+            (Ok(Some(until)), _) => until,
+            // A bad moment of a disk is no reason to leave: there is time until the deadline that was read before.
+            (Err(_), Some(until)) => until.clone(),
+            (Err(error), None) => return Err(error),
+        };
+        let left = left(&until)?;
+        last = Some(until);
+        match left {
             Some(left) => thread::sleep(left.min(LOOK)),
             None => return Ok(Waited::Over),
         }
@@ -135,13 +151,24 @@ pub fn put_back(set: &SetName, number: u64, today: &Today) -> Result<Option<Appl
     if left(until)?.is_some() {
         return Ok(None);
     }
-    let Some(back_to) = *back_to else { return take_away(&mut kernel, &lock, &store).map(Some) };
+    if !is_newest(&store, number)? {
+        return Ok(None);
+    }
+    if kernel.published().is_some_and(|live| live != number) {
+        // Another one is live as a whole: the run was cut off before it touched a hook, or somebody applied since.
+        give_up(&store, number)?;
+        return Ok(None);
+    }
+    let Some(back_to) = *back_to else { return take_back(&mut kernel, &lock, &store, number).map(Some) };
     let session = session(&store, &store.read(back_to)?, today)?;
     carry(&session, &mut kernel, &lock, &store, Becoming::Again(back_to)).map(Some)
 }
 
-/// Until when the generation waits; `None` where it does no longer, or is forgotten.
+/// Until when the generation waits; `None` where it does no longer, is forgotten, or another came after it.
 fn waits(store: &Store, number: u64) -> Result<Option<Deadline>, GenerationError> {
+    if !is_newest(store, number)? {
+        return Ok(None);
+    }
     match store.read(number) {
         Ok(Generation { state: State::Pending { until, .. }, .. }) => Ok(Some(until)),
         Ok(_) | Err(StoreError::Missing { .. }) => Ok(None),
@@ -149,8 +176,27 @@ fn waits(store: &Store, number: u64) -> Result<Option<Deadline>, GenerationError
     }
 }
 
+/// Whether none came after generation `number`: what is live may be of a later one then, which is not ours to undo.
+fn is_newest(store: &Store, number: u64) -> Result<bool, StoreError> {
+    Ok(store.numbers()?.last() == Some(&number))
+}
+
 fn left(until: &Deadline) -> Result<Option<Duration>, GenerationError> {
     until.left().map_err(|source| GenerationError::NoClock { source })
+}
+
+/// Settles a generation whose time is over and that nobody has put back yet: it is given up where it isn't live. Where it
+/// may be, this refuses: it is no way back itself, and whoever puts it back would take the new one along.
+fn settle_expired(kernel: &LinuxKernel, store: &Store) -> Result<(), GenerationError> {
+    let Some(Generation { number, .. }) = unconfirmed(store)? else { return Ok(()) };
+    let may_be_live = match kernel.published() {
+        Some(live) => live == number,
+        None => is_live(&kernel.observe(&[])?),
+    };
+    if may_be_live {
+        return Err(GenerationError::NotPutBack { set: store.set().clone(), number });
+    }
+    Ok(give_up(store, number)?)
 }
 
 /// The generation that would be put back, found fit for that; none where nothing of the set is live.
@@ -161,6 +207,9 @@ fn way_back(kernel: &LinuxKernel, store: &Store, today: &Today) -> Result<Option
                 StoreError::Missing { .. } => GenerationError::NoWayBack { set: store.set().clone() },
                 other => other.into(),
             })?;
+            if !kept.is_confirmed() {
+                return Err(GenerationError::NoWayBack { set: store.set().clone() });
+            }
             session(store, &kept, today)?;
             Ok(Some(number))
         }
@@ -185,3 +234,6 @@ fn finish(
     let (generation, unkept) = become_live()?;
     Ok(Applied { plan, outcome, generation: Some(generation), unkept: unkept.into_iter().collect() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,19 @@ impl Store {
     pub(super) fn keep(&self, parts: &Parts) -> Result<(), StoreError> {
         self.make()?;
         let kept = Layout::create(self.layout()).and_then(|layout| parts.lay_out(&layout));
-        kept.map_err(|source| StoreError::Bundles { source })
+        kept.map_err(|source| StoreError::Bundles { source })?;
+        sync(&self.dir())
+    }
+
+    /// Keeps a generation with its parts. Where that fails, what was laid down goes again, and what is older than is kept: on
+    /// a full disk nothing else would make room for the next one.
+    pub(super) fn add(&self, generation: &Generation, parts: &Parts, live: Option<u64>) -> Result<(), StoreError> {
+        let kept = self.keep(parts).and_then(|()| self.write(generation));
+        if kept.is_err() {
+            // The first error is the one to tell.
+            let _ = self.collect(live);
+        }
+        kept
     }
 
     /// Writes a generation, in place of what its number had.
@@ -100,8 +112,16 @@ impl Store {
         let mut wanted: BTreeSet<u64> = numbers.iter().rev().take(KEPT).copied().chain(live).collect();
         let mut confirmed = 0;
         let mut parts: BTreeSet<Digest> = BTreeSet::new();
+        let mut unread = None;
         for number in numbers.iter().rev() {
-            let read = self.read(*number).ok();
+            let read = match self.read_if_whole(*number) {
+                Ok(read) => read,
+                // Nobody knows what it is and which parts it needs: neither goes in this run.
+                Err(error) => {
+                    unread = Some(error);
+                    continue;
+                }
+            };
             if confirmed < CONFIRMED && read.as_ref().is_some_and(Generation::is_confirmed) {
                 confirmed += 1;
                 wanted.insert(*number);
@@ -115,12 +135,24 @@ impl Store {
         for name in names(&self.generations())?.into_iter().filter(|name| name.starts_with(HALF_WRITTEN)) {
             remove_file(&self.generations().join(name))?;
         }
+        if let Some(unread) = unread {
+            return Err(unread);
+        }
         let kept = Layout::open(self.layout()).and_then(|layout| layout.keep_only(&parts));
         kept.map_err(|source| StoreError::Bundles { source })
     }
 
+    /// Puts back what a removal set aside that was cut off, unless something was kept since.
+    pub(super) fn recover(&self) -> Result<(), StoreError> {
+        if fs::symlink_metadata(self.dir()).is_ok() { Ok(()) } else { self.put_back() }
+    }
+
     /// Takes all of it away in one step, for the removal of the set; [`Store::put_back`] undoes it.
     pub(super) fn set_aside(&self) -> Result<(), StoreError> {
+        if fs::symlink_metadata(self.dir()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            // On a file system that is read-only, renaming nothing would fail, too.
+            return Ok(());
+        }
         self.drop_aside()?;
         match fs::rename(self.dir(), self.aside()) {
             Ok(()) => sync(&self.state),
@@ -131,6 +163,9 @@ impl Store {
 
     /// Undoes [`Store::set_aside`].
     pub(super) fn put_back(&self) -> Result<(), StoreError> {
+        if fs::symlink_metadata(self.aside()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(());
+        }
         match fs::rename(self.aside(), self.dir()) {
             Ok(()) => sync(&self.state),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -190,9 +225,9 @@ impl Store {
         Ok(self.numbers()?.into_iter().rev().map(one).collect())
     }
 
-    /// The newest generation, where it can be read.
+    /// The newest generation; none where it is damaged. That it can't be read now is an error: it may be one that waits.
     pub fn newest(&self) -> Result<Option<Generation>, StoreError> {
-        Ok(self.numbers()?.last().and_then(|number| self.read(*number).ok()))
+        self.numbers()?.last().map_or(Ok(None), |number| self.read_if_whole(*number))
     }
 
     /// The newest confirmed generation below `below`. One that is damaged is passed over, and is the error where no other is.
@@ -216,6 +251,15 @@ impl Store {
     /// The set.
     pub fn set(&self) -> &SetName {
         &self.set
+    }
+
+    /// Reads one generation; none where it is damaged or gone, which reading it once more wouldn't change.
+    fn read_if_whole(&self, number: u64) -> Result<Option<Generation>, StoreError> {
+        match self.read(number) {
+            Ok(generation) => Ok(Some(generation)),
+            Err(StoreError::Damaged { .. } | StoreError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn make(&self) -> Result<(), StoreError> {

@@ -31,15 +31,26 @@ pub fn share_nothing() -> io::Result<()> {
     Ok(())
 }
 
+/// What a process left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Left {
+    /// All that could end it.
+    All,
+    /// All but the control group, with which systemd would end it.
+    AllButControlGroup,
+}
+
 /// Leaves the session with its terminal and the working directory, and from then on survives SIGHUP. Under systemd,
 /// which ends a unit's or a login's processes with it, leaves the control group too, where that is permitted.
-pub fn detach() -> io::Result<()> {
+pub fn detach() -> io::Result<Left> {
     sys::ignore_hangup()?;
     setsid()?;
     env::set_current_dir("/")?;
     if Path::new(SYSTEMD).is_dir() {
         // A sandbox may forbid it; then the process ends with its unit, as everything in there does.
-        let _ = TOPS.iter().any(|top| fs::write(top, "0").is_ok());
+        if !TOPS.iter().any(|top| fs::write(top, "0").is_ok()) {
+            return Ok(Left::AllButControlGroup);
+        }
     }
-    Ok(())
+    Ok(Left::All)
 }

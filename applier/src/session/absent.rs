@@ -11,7 +11,20 @@ use bpfkit_schemas::{
     template::render_host,
 };
 
-use crate::desired::{Host, Waiting, is_pattern};
+use crate::{
+    desired::{Host, Waiting, is_pattern},
+    live::HookPoint,
+    plan::{Cleanup, HookStep, Plan},
+};
+
+/// Lets a plan take no live chain off, and unpin no map: a chain that waits may be one that is live, at an interface
+/// that was renamed or in a namespace whose name was unlinked.
+pub(super) fn spare(plan: &mut Plan, is_wanted: impl Fn(&HookPoint) -> bool) {
+    plan.hooks.retain(|hook| {
+        is_wanted(&hook.point) || !hook.steps.iter().any(|step| matches!(step, HookStep::Detach { .. }))
+    });
+    plan.cleanup.retain(|cleanup| !matches!(cleanup, Cleanup::UnpinMap { .. }));
+}
 
 /// The chains of what is there, and what waits.
 pub(super) fn apart(chains: &[Chain], vars: &BTreeMap<String, String>, host: &Host) -> (Vec<Chain>, Vec<Waiting>) {
@@ -59,7 +72,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::desired::NamespaceFacts;
+    use crate::{
+        desired::NamespaceFacts,
+        live::{By, Hold, Interface, LinkId, Namespace, ProgramId},
+        plan::{Because, HookPlan, Purpose, Seen},
+    };
 
     fn chain(hook: &str, interfaces: &[&str], cgroup: Option<&str>, netns: Option<&str>) -> Chain {
         let text = |text: &str| HostText(text.to_owned());
@@ -112,6 +129,37 @@ mod tests {
             chain("cgroup/connect4", &[], Some("/sys/fs/cgroup/later.slice"), None),
         ]);
         assert_eq!((left.len(), waiting), (1, vec!["/sys/fs/cgroup/later.slice".to_owned()]));
+    }
+
+    #[test]
+    fn while_a_chain_waits_no_live_one_is_taken_off_and_what_is_dead_goes() {
+        let namespace = Namespace { inode: 7, path: None };
+        let detach =
+            HookStep::Detach { hold: Hold::Link(LinkId(1)), by: By::Link(Mode::Native), program: ProgramId(1) };
+        let drop = HookStep::Drop { hold: Hold::Link(LinkId(1)) };
+        let hook = |index: u32, step: &HookStep| HookPlan {
+            point: HookPoint { namespace: 7, index, hook: Hook::Xdp },
+            interface: Interface { namespace: namespace.clone(), index, name: format!("e{index}") },
+            mode: Mode::Native,
+            attach: None,
+            seen: Seen { revision: None, filters: None, ours: None },
+            steps: vec![step.clone()],
+            because: vec![Because::NoLongerInManifest],
+            lines: Vec::new(),
+            others: Vec::new(),
+        };
+        let mut plan = Plan {
+            set: "edge".parse().unwrap(),
+            purpose: Purpose::Apply,
+            grounds: Vec::new(),
+            maps: Vec::new(),
+            hooks: vec![hook(1, &detach), hook(2, &drop), hook(3, &detach)],
+            cleanup: Vec::new(),
+            warnings: Vec::new(),
+            unchanged: 0,
+        };
+        spare(&mut plan, |point| point.index == 3);
+        assert_eq!(plan.hooks.iter().map(|hook| hook.point.index).collect::<Vec<_>>(), [2, 3]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bpfkit_applier::{
     generations::{self, Applied, State, StoreError, pending},
-    kernel::Places,
+    kernel::{Places, detach::Left},
     session::{Authority, Declared, Session},
 };
 use bpfkit_bundler::Network;
@@ -35,6 +35,12 @@ pub(super) fn plan(args: &args::Plan, global: &Global, ui: &Ui) -> Result<Exit> 
 pub(super) fn run(args: &args::Apply, global: &Global, ui: &Ui) -> Result<Exit> {
     root()?;
     if args.last {
+        if !global.set.is_empty() || names_a_manifest(global) {
+            return Err(Failure::usage(
+                "`--set`, `--file` and `--last` don't go together",
+                "what is kept is applied as it was; name the set: `bpfkit apply --last NAME`",
+            ));
+        }
         return restore::run(args.what.as_deref(), ui);
     }
     let network = if args.offline { Network::offline() } else { bundle::network() };
@@ -43,6 +49,12 @@ pub(super) fn run(args: &args::Apply, global: &Global, ui: &Ui) -> Result<Exit> 
         None => apply(&session, ui),
         Some(patience) => apply_until_confirmed(&session, patience, ui),
     }
+}
+
+/// Whether the command line names a manifest; one that the environment names is there for all commands.
+fn names_a_manifest(global: &Global) -> bool {
+    let file = global.file.as_os_str();
+    file != "bpfkit.yml" && std::env::var_os("BPFKIT_FILE").is_none_or(|named| named != file)
 }
 
 /// Applies, and shows the plan and how it went.
@@ -57,15 +69,28 @@ pub(super) fn apply(session: &Session, ui: &Ui) -> Result<Exit> {
 fn apply_until_confirmed(session: &Session, patience: Duration, ui: &Ui) -> Result<Exit> {
     let today = host::today()?;
     let progress = ui.progress("applying");
-    let applied = pending::apply(session, patience, &today, |set, number| put_back::start(set, number, &today.places))?;
+    let mut left = Left::All;
+    let watch = |set: &_, number| {
+        left = put_back::start(set, number, &today.places)?;
+        Ok(())
+    };
+    let applied = pending::apply(session, patience, &today, watch)?;
     drop(progress);
+    if left == Left::AllButControlGroup {
+        let title = "whoever would put this back can't leave its control group";
+        let mut within = Diagnostic::error(Code::NO_WATCHER, title)
+            .note("systemd ends it with the unit or the login that this runs in; nothing is put back then")
+            .help("stay logged in until `bpfkit confirm`, or apply from a scope of its own: `systemd-run --scope`");
+        within.severity = Severity::Warning;
+        ui.diagnostics(&[within]);
+    }
     let exit = finish(&applied, ui)?;
     match applied.generation.as_ref().map(|generation| (generation.number, &generation.state)) {
         Some((number, State::Pending { back_to, .. })) => {
             let set = session.set();
             let otherwise = match back_to {
                 Some(back_to) => format!("generation {back_to} is put back"),
-                None => format!("`{set}` is removed"),
+                None => format!("the chains of `{set}` are taken off"),
             };
             let seconds = patience.as_secs();
             ui.say(&format!(

@@ -14,7 +14,10 @@ use bpfkit_applier::{
         Applied,
         pending::{self, Waited},
     },
-    kernel::{Places, detach},
+    kernel::{
+        Places,
+        detach::{self, Left},
+    },
 };
 use bpfkit_schemas::{Diagnostic, code::Exit, names::SetName};
 
@@ -28,12 +31,14 @@ use crate::{
 
 /// What the process says on its stdout once it is on its own.
 const READY: &str = "ready";
+/// What it says where systemd would end it with whoever started it.
+const READY_WITHIN: &str = "ready within";
 /// How often putting back is tried where it fails, and how long between: an interface may come back.
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Starts the process, and waits until it says that it is there.
-pub(super) fn start(set: &SetName, number: u64, places: &Places) -> io::Result<()> {
+/// Starts the process, and waits until it says that it is there, and what it left.
+pub(super) fn start(set: &SetName, number: u64, places: &Places) -> io::Result<Left> {
     detach::share_nothing()?;
     let log = places.run.join(format!("put-back-{set}.log"));
     let log = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(log)?;
@@ -49,15 +54,23 @@ pub(super) fn start(set: &SetName, number: u64, places: &Places) -> io::Result<(
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut said)?;
     }
-    if said.trim_end() == READY { Ok(()) } else { Err(io::Error::other("it ended at once")) }
+    match said.trim_end() {
+        READY => Ok(Left::All),
+        READY_WITHIN => Ok(Left::AllButControlGroup),
+        _ => Err(io::Error::other("it ended at once")),
+    }
 }
 
 /// `bpfkit put-back`.
 pub(super) fn run(args: &PutBack, ui: &Ui) -> Result<Exit> {
     apply::root()?;
     let set = remove::named(&args.set)?;
-    let alone = detach::detach().and_then(|()| {
-        Ui::data(&format!("{READY}\n"));
+    let alone = detach::detach().and_then(|left| {
+        let ready = match left {
+            Left::All => READY,
+            Left::AllButControlGroup => READY_WITHIN,
+        };
+        Ui::data(&format!("{ready}\n"));
         let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
         Ok(rustix::stdio::dup2_stdout(&nowhere)?)
     });

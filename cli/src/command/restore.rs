@@ -1,10 +1,15 @@
 //! `bpfkit apply --last`: what was live and meant to stay, once more, from what this host keeps.
 //!
-//! Each set by itself: one that can't be restored doesn't hold up the others, and the
-//! exit code is that of the first that couldn't.
+//! Each set by itself: one that can't be restored doesn't hold up the others. The exit code is that of the
+//! first that couldn't, but one that trying again may mend comes before one that it can't. Where no set is
+//! named, those that have nothing to go back to are passed over.
 
 use bpfkit_applier::{
-    generations::{again, store},
+    generations::{
+        GenerationError,
+        again::{self, Restored},
+        store,
+    },
     plan::Plan,
 };
 use bpfkit_schemas::{
@@ -39,9 +44,12 @@ pub(super) fn run(name: Option<&str>, ui: &Ui) -> Result<Exit> {
     for set in sets {
         let progress = ui.progress("restoring");
         progress.say(format!("restoring {set}"));
-        let one = restore(&set, &today);
+        let restored = again::restore(&set, &today);
         drop(progress);
-        done.push(match one {
+        if name.is_none() && matches!(restored, Err(GenerationError::NothingKept { .. })) {
+            continue;
+        }
+        done.push(match restored.map_err(Failure::from).map(|restored| told(&set, restored)) {
             Ok(one) => one,
             Err(Failure(problems)) => {
                 let exit = Failure(problems.clone()).exit();
@@ -69,15 +77,22 @@ pub(super) fn run(name: Option<&str>, ui: &Ui) -> Result<Exit> {
     for one in &done {
         ui.beside_data(&one.problems);
     }
-    Ok(done.iter().map(|one| one.exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done))
+    let exits: Vec<_> = done.iter().map(|one| one.exit).collect();
+    Ok(exit_of_all(&exits))
 }
 
-fn restore(set: &SetName, today: &again::Today) -> Result<One> {
-    let restored = again::restore(set, today)?;
+/// The exit code for several sets. Whoever runs this again (systemd) does so for the sake of any that it may mend.
+fn exit_of_all(exits: &[Exit]) -> Exit {
+    let is_final = |exit: Exit| matches!(exit, Exit::Usage | Exit::NotTrusted);
+    let failed = || exits.iter().copied().filter(|exit| *exit != Exit::Done);
+    failed().find(|exit| !is_final(*exit)).or_else(|| failed().next()).unwrap_or(Exit::Done)
+}
+
+fn told(set: &SetName, restored: Restored) -> One {
     let mut problems = apply::problems(&restored.applied);
     let mut exit = restored.applied.outcome.exit();
     if restored.applied.outcome.stopped.is_some() {
-        return Ok(One { set: set.clone(), plan: None, problems, exit });
+        return One { set: set.clone(), plan: None, problems, exit };
     }
     if !restored.absent.is_empty() {
         let title = format!("not every chain of `{set}` could be restored yet");
@@ -92,5 +107,18 @@ fn restore(set: &SetName, today: &again::Today) -> Result<One> {
     let plan = restored.applied.plan;
     let mut report = PlanReport::from(&plan);
     report.generation = restored.applied.generation.as_ref().map(|one| one.report(Some(one.number)));
-    Ok(One { set: set.clone(), plan: Some((plan, report)), problems, exit })
+    One { set: set.clone(), plan: Some((plan, report)), problems, exit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_trying_again_may_mend_is_tried_again_whatever_became_of_the_others() {
+        assert_eq!(exit_of_all(&[]), Exit::Done);
+        assert_eq!(exit_of_all(&[Exit::Done, Exit::NotTrusted]), Exit::NotTrusted);
+        assert_eq!(exit_of_all(&[Exit::NotTrusted, Exit::Done, Exit::Failed]), Exit::Failed);
+        assert_eq!(exit_of_all(&[Exit::Usage, Exit::NotTrusted, Exit::Contended, Exit::Failed]), Exit::Contended);
+    }
 }

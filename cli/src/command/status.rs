@@ -1,7 +1,10 @@
 //! `bpfkit status`: what is live, and whether it drifted.
 
 use bpfkit_applier::{
-    generations::{self, Store, store::Listed},
+    generations::{
+        self, Store,
+        store::{self, Listed},
+    },
     kernel::{self, Places},
     session,
     status::{Status, status},
@@ -72,7 +75,7 @@ fn kept(set: &SetName) -> Result<Vec<GenerationReport>> {
         .collect())
 }
 
-/// The set that was asked for, else the manifest's, compared with it, else every set that is live.
+/// The set that was asked for, else the manifest's, compared with it, else every set that is live or should be.
 fn statuses(args: &SetArg, global: &Global, ui: &Ui) -> Result<Vec<Status>> {
     let from_records =
         |set: &SetName| -> Result<Status> { Ok(status(&session::observe(set, Places::default())?, None)) };
@@ -83,7 +86,14 @@ fn statuses(args: &SetArg, global: &Global, ui: &Ui) -> Result<Vec<Status>> {
         return Ok(vec![from_records(&set)?]);
     }
     if !global.file.exists() {
-        return kernel::sets(&Places::default())?.iter().map(from_records).collect();
+        let places = Places::default();
+        let mut sets = kernel::sets(&places)?;
+        // One that is kept and isn't live should be: its restore failed, or somebody unmounted bpffs.
+        let is_kept = |set: &SetName| !matches!(Store::new(&places, set).last_confirmed(None), Ok(None));
+        sets.extend(store::sets(&places)?.into_iter().filter(is_kept));
+        sets.sort();
+        sets.dedup();
+        return sets.iter().map(from_records).collect();
     }
     let project = Project::open(global, ui)?;
     let wanted = apply::by_manifest(&project, &bundle::network(), ui).and_then(|session| Ok(session.survey()?));

@@ -56,6 +56,8 @@ StateDirectoryMode=0700
 RuntimeDirectory=bpfkit
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
+# Before Linux 5.11, maps count as locked memory.
+LimitMEMLOCK=infinity
 CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_SYS_ADMIN CAP_DAC_READ_SEARCH
 NoNewPrivileges=yes
 ProtectHome=read-only

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bpfkit_schemas::{names::SetName, report::GenerationReport};
 
-/// One line: which generation is live, and whether it waits. Nothing where the set is neither live nor kept.
+/// One line: which generation is live, and whether it waits. Nothing where the set is neither live nor meant to be.
 pub(crate) fn summary(set: &SetName, is_attached: bool, kept: &[GenerationReport]) -> String {
     let mut text = match kept.iter().find(|one| one.live) {
         Some(live) => match (live.seconds_left, live.back_to) {
@@ -12,7 +12,7 @@ pub(crate) fn summary(set: &SetName, is_attached: bool, kept: &[GenerationReport
             (Some(0), _) => format!("  generation {}: not confirmed in time", live.number),
             (Some(left), back_to) => {
                 let otherwise =
-                    back_to.map_or_else(|| "the set is removed".to_owned(), |back| format!("{back} is put back"));
+                    back_to.map_or_else(|| "its chains are taken off".to_owned(), |back| format!("{back} is put back"));
                 format!(
                     "  generation {}: `bpfkit confirm {set}` within {left} s keeps it, else {otherwise}",
                     live.number
@@ -20,6 +20,9 @@ pub(crate) fn summary(set: &SetName, is_attached: bool, kept: &[GenerationReport
             }
         },
         None if is_attached => "  generation unknown: the last run was cut off, or could not be kept".to_owned(),
+        None if kept.iter().any(|one| one.state == "confirmed") => {
+            format!("  kept, but not live: `bpfkit apply --last {set}` brings it back")
+        }
         None => return String::new(),
     };
     text.push('\n');

@@ -285,7 +285,8 @@ and always the last two that were meant to stay. The one that was asked for isn'
     GENERATION_DAMAGED = "A351", Failed, "a kept generation is damaged",
 "A generation's file under `/var/lib/bpfkit/<set>/generations` begins with the digest of all that follows. It doesn't hash to
 that, is of another format, or isn't a regular file: a disk went bad, somebody changed it, or another version of bpfkit
-wrote it. Nothing of it is used: chains and the trust block would come out of it.
+wrote it. Nothing of it is used: chains and the trust block would come out of it. The digest stops damage, and not root:
+`/var/lib/bpfkit` is trusted as a manifest of root's own is.
 
 Go back to another generation, or apply the set anew. What is live isn't touched by this.";
     NOT_KEPT = "A352", Failed, "the way back can't be kept",
@@ -293,7 +294,8 @@ Go back to another generation, or apply the set anew. What is live isn't touched
 to. Writing there failed: the disk is full, mounted read-only, or not ours to write.
 
 As a warning after an apply: the new chains are live, but the next boot restores the generation before. `apply --confirm` refuses
-beforehand, since it couldn't keep its promise. Mend the file system and apply again, which keeps it.";
+beforehand, since it couldn't keep its promise. `bpfkit remove` refuses as well, and touches no hook: what can't be forgotten would
+be back with the next boot. Mend the file system and apply again, which keeps it.";
     GENERATION_PENDING = "A353", Contended, "a generation waits to be confirmed",
 "Somebody applied with `--confirm` and has some time to say that all is well; otherwise the generation before is put back.
 Another apply in between would be lost with it, or keep what nobody confirmed, so it is refused, whoever makes it.
@@ -302,20 +304,25 @@ Another apply in between would be lost with it, or keep what nobody confirmed, s
 takes the set off; or wait until the time is over.";
     NOTHING_PENDING = "A354", Failed, "there is nothing to confirm",
 "`bpfkit confirm` keeps what was applied with `--confirm`. What is live of this set was applied without it, or was confirmed
-already.
+already. Or the apply was cut off before it had come to its end: then a part of it is live, which nobody meant to keep, and which is
+put back when its time is over.
 
 `bpfkit status NAME` shows what is live, and whether it waits.";
     CONFIRMED_TOO_LATE = "A355", Failed, "it was not confirmed in time",
 "The time that `apply --confirm` gave is over, or the machine was booted since. The generation before was put back, or is just
-being put back; what was not confirmed isn't live any more.
+being put back; where that fails (its log in `/run/bpfkit` says why), what was not confirmed stays live until somebody puts it back. Another
+`apply --confirm` is refused until then.
 
-Go back to it by its number (`bpfkit rollback NAME NUMBER`), or apply again and give it more time.";
+`bpfkit rollback NAME` puts it back. Go back to it by its number (`bpfkit rollback NAME NUMBER`), or apply again and give it more time.";
     NO_WATCHER = "A356", Failed, "nobody would put it back",
 "`apply --confirm` starts a process that outlives it, its terminal and its connection, and puts the generation before back when
 nobody confirms. That process could not be started, so nothing was changed: a change that nobody would take back is not
 what was asked for.
 
-The cause says why. Without `--confirm` no such process is needed.";
+The cause says why. Without `--confirm` no such process is needed.
+
+As a warning: the process is there, but may not leave the control group of the unit or the login that it was started in, and systemd ends
+it with that. Stay logged in until it is confirmed.";
     NO_WAY_BACK = "A357", Failed, "there is nothing to go back to",
 "`apply --confirm` promises to put back what is live now. That isn't kept on this host: it was applied by a bpfkit that kept
 nothing, the last apply was cut off, or `/var/lib/bpfkit` was lost. Nothing was changed.

@@ -76,14 +76,29 @@ fn what_nobody_confirms_is_put_back_and_then_it_is_too_late() {
 }
 
 #[test]
-fn a_first_apply_that_nobody_confirms_is_removed() {
+fn a_first_apply_that_nobody_confirms_is_taken_off_and_stays_in_the_list() {
     let _cpus = among_others();
     let host = Host::new();
     project(&host, "one", &[xdp(&[A])]);
-    host.run("cd one && bpfkit apply --confirm 1s").exits(0).says(&["is removed"]);
+    host.run("cd one && bpfkit apply --confirm 1s").exits(0).says(&["are taken off"]);
     settled(&host);
     assert_eq!((host.footprint().pins.len(), host.footprint().links), (0, 0));
-    host.run("ls -A /var/lib/bpfkit | grep .").exits(1);
+    assert_eq!(generations(&host), ["1 put_back"]);
+    host.run("bpfkit rollback $set 1").exits(0);
+    assert_eq!(trail_of_one(&host, "xdp"), "1");
+}
+
+#[test]
+fn a_first_apply_after_a_reboot_that_nobody_confirms_takes_no_good_generation_along() {
+    let _cpus = among_others();
+    let host = stage();
+    reboot(&host);
+    host.run("cd two && bpfkit apply --confirm 1s").exits(0).says(&["are taken off"]);
+    settled(&host);
+    assert_eq!(host.footprint().links, 0);
+    assert_eq!(generations(&host), ["2 put_back", "1 confirmed"]);
+    host.run("bpfkit apply --last --offline").exits(0);
+    assert_eq!(trail_of_one(&host, "xdp"), "1");
 }
 
 #[test]
@@ -247,6 +262,8 @@ fn with_confirm_all_refusals_stand() {
     project(&host, "bad", &[Chain { hook: "xdp", more: "interfaces: [eth7],", hops: &[A] }]);
     host.run("cd bad && bpfkit apply --confirm 5s").exits(1).says(&["A301"]);
     host.run("cd one && bpfkit apply --last --confirm 5s").exits(2);
+    host.run("cd one && bpfkit apply --last --set x=1").exits(2).says(&["--last"]);
+    host.run("bpfkit apply --last --file one/bpfkit.yml").exits(2).says(&["--last"]);
     assert_eq!(generations(&host), ["1* confirmed"]);
     settled(&host);
 }

@@ -130,7 +130,7 @@ fn after_a_reboot_the_last_generation_is_restored_without_a_network() {
     let (before, footprint) = (live(&host), host.footprint());
     reboot(&host);
     host.run(edge).exits(0);
-    host.run("bpfkit status").exits(0).says(&["no set is live"]);
+    host.run("bpfkit status").exits(3).says(&[host.set(), "not on this host", "kept, but not live", "apply --last"]);
     // The project, its bundle and its manifest are of no use here.
     host.run("mv project gone").exits(0);
 
@@ -303,6 +303,9 @@ fn an_apply_that_cannot_be_kept_is_done_and_says_so() {
     assert_eq!(trail_of_one(&host, "xdp"), "12");
     host.run("bpfkit status $set").exits(0).says(&["generation unknown"]);
     host.run("cd two && bpfkit apply --confirm 60s").exits(0).says(&["warning[A352]", "nothing to confirm"]);
+    // What can't be forgotten would be back with the next boot.
+    host.run("bpfkit remove $set").exits(1).says(&["error[A352]"]);
+    assert_eq!(trail_of_one(&host, "xdp"), "12");
     host.run("mount -o remount,rw /var/lib && cd two && bpfkit apply").exits(0).says(&["nothing to do"]);
     assert_eq!(generations(&host), ["2* confirmed", "1 confirmed"]);
 

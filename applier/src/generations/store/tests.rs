@@ -130,6 +130,54 @@ fn a_damaged_file_is_refused_by_name_and_hides_no_other() {
 }
 
 #[test]
+fn one_that_cannot_be_read_now_is_no_damage_and_loses_no_part() {
+    let (_folder, store) = store();
+    for number in 1..=2 {
+        put(&store, &generation(number));
+    }
+    let before = blobs(&store);
+    // Opening a socket fails as a disk does that has a bad moment.
+    let (path, aside) = (store.path(2), store.dir().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(matches!(store.newest(), Err(StoreError::Io { .. })));
+    assert!(matches!(store.collect(None), Err(StoreError::Io { .. })));
+    drop(socket);
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(blobs(&store), before);
+    assert_eq!(store.newest().unwrap().unwrap().number, 2);
+    // A damaged one is none.
+    fs::write(&path, "").unwrap();
+    assert!(store.newest().unwrap().is_none());
+}
+
+#[test]
+fn what_could_not_be_kept_leaves_nothing_on_a_full_disk() {
+    let (_folder, store) = store();
+    put(&store, &generation(1));
+    let before = blobs(&store);
+    Layout::open(store.layout()).unwrap().put_blob(b"a part of generation 2").unwrap();
+    // Nothing can be renamed there.
+    fs::create_dir(store.path(2)).unwrap();
+    assert!(store.add(&generation(2), &Parts::default(), Some(1)).is_err());
+    assert_eq!(blobs(&store), before);
+}
+
+#[test]
+fn what_a_removal_set_aside_that_was_cut_off_comes_back_unless_something_was_kept_since() {
+    let (_folder, store) = store();
+    store.recover().unwrap();
+    put(&store, &generation(1));
+    store.set_aside().unwrap();
+    store.recover().unwrap();
+    assert_eq!(store.numbers().unwrap(), [1]);
+    store.set_aside().unwrap();
+    put(&store, &generation(7));
+    store.recover().unwrap();
+    assert_eq!(store.numbers().unwrap(), [7]);
+}
+
+#[test]
 fn nobody_else_may_look_into_it() {
     let (folder, store) = store();
     put(&store, &generation(1));
