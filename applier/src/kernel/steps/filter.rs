@@ -14,6 +14,7 @@ use bpfkit_schemas::hook::Hook;
 
 use super::{LinuxProgram, open_netns};
 use crate::{
+    execute::Detached,
     kernel::{
         LinuxKernel, bpffs,
         clsact::{self, Change, Listing},
@@ -100,8 +101,8 @@ impl LinuxKernel {
         interface: &Interface,
         hook: Hook,
         filter: FilterId,
-    ) -> Result<(), KernelError> {
-        let (point, netns) = (HookPoint::of(interface, hook), open_netns(interface, hook)?);
+    ) -> Result<Detached<KernelError>, KernelError> {
+        let netns = open_netns(interface, hook)?;
         let found = look(&netns, interface, hook)?;
         let mut made = None;
         if let Some(id) = found.program(filter) {
@@ -115,9 +116,21 @@ impl LinuxKernel {
                 KernelError::call(format!("removing the filter of {}", spot(interface, hook)), source)
             })?;
         }
+        Ok(Detached::tidied(self.tidy_filter(&netns, interface, hook, made)))
+    }
+
+    /// Removes what a filter of ours leaves: the qdisc if we made it, and then the record that says so.
+    fn tidy_filter(
+        &self,
+        netns: &Netns,
+        interface: &Interface,
+        hook: Hook,
+        made: Option<QdiscBy>,
+    ) -> Result<(), KernelError> {
         if made == Some(QdiscBy::Set) {
-            remove_qdisc(&netns, interface.index)?;
+            remove_qdisc(netns, interface.index)?;
         }
+        let point = HookPoint::of(interface, hook);
         if self.record_of_link(&point)? { Ok(()) } else { self.directory.unpin(&self.directory.record(&point)) }
     }
 
