@@ -283,10 +283,14 @@ impl LinuxKernel {
     fn tidy_link(&self, interface: &Interface, hook: Hook) -> Result<(), KernelError> {
         let point = HookPoint::of(interface, hook);
         // The record first: one that stays alone says that somebody else removed the link.
-        if !self.is_filters_record(interface, hook)? {
-            let record = self.directory.record(&point);
-            filter::sweep_qdisc(&point, &record)?;
-            self.directory.unpin(&record)?;
+        let record = self.directory.record(&point);
+        match self.record_of_filter(interface, hook)? {
+            // A link that is put back had pinned its own record over that of the filter, which stays.
+            Some(of_filter) => self.directory.pin(&of_filter, &record)?,
+            None => {
+                filter::sweep_qdisc(&point, &record)?;
+                self.directory.unpin(&record)?;
+            }
         }
         self.directory.unpin(&self.directory.link(&point))
     }
