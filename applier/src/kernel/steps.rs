@@ -284,13 +284,12 @@ impl LinuxKernel {
         let point = HookPoint::of(interface, hook);
         // The record first: one that stays alone says that somebody else removed the link.
         let record = self.directory.record(&point);
-        match self.record_of_filter(interface, hook)? {
+        if let Some(of_filter) = self.record_of_filter(interface, hook)? {
             // A link that is put back had pinned its own record over that of the filter, which stays.
-            Some(of_filter) => self.directory.pin(&of_filter, &record)?,
-            None => {
-                filter::sweep_qdisc(&point, &record)?;
-                self.directory.unpin(&record)?;
-            }
+            self.directory.pin(&of_filter, &record)?;
+        } else {
+            filter::sweep_qdisc(&point, &record)?;
+            self.directory.unpin(&record)?;
         }
         self.directory.unpin(&self.directory.link(&point))
     }

@@ -186,7 +186,7 @@ impl Kernel for Model {
         self.leave(point, hold);
         if leaves {
             // Only a pin keeps what isn't attached.
-            if !hold.link().is_some_and(|link| self.link_pins.get(&point) == Some(&link)) {
+            if hold.link().is_none_or(|link| self.link_pins.get(&point) != Some(&link)) {
                 self.chains.remove(&(point, hold));
             }
             return Ok(Detached { left: Some(ModelError::Injected) });
