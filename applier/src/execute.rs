@@ -112,10 +112,27 @@ pub trait Kernel {
     ///
     /// A pin of another link at that path is [contended](StepError::is_contended), and so is a filter that isn't ours.
     /// The record's pin stays if it is of another chain. The qdisc goes with the last filter if the set made it.
-    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<(), Self::Error>;
+    ///
+    /// From when the kernel has detached the chain, the step has succeeded: that a pin or the qdisc could not be
+    /// removed is [left](Detached::left), and the next run finds it.
+    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<Detached<Self::Error>, Self::Error>;
 
     /// Removes what a killed run left behind. That it is gone already is no error.
     fn sweep(&mut self, litter: &Litter) -> Result<(), Self::Error>;
+}
+
+/// A chain was detached.
+#[derive(Debug)]
+pub struct Detached<E> {
+    /// Why something of it (a pin, the qdisc) is still there, if anything is.
+    pub left: Option<E>,
+}
+
+impl<E> Detached<E> {
+    /// Takes how removing its pins went, which doesn't attach the chain again.
+    pub(crate) fn tidied(result: Result<(), E>) -> Self {
+        Self { left: result.err() }
+    }
 }
 
 /// An error of a [`Kernel`]: what it says, and whether the step lost a race.
@@ -126,7 +143,7 @@ pub trait StepError: std::error::Error + Diagnose {
 
 /// Carries out the steps in order and stops at the first that fails.
 pub fn execute<K: Kernel>(plan: &Plan, bundle: &K::Bundle, kernel: &mut K) -> Outcome<K::Error> {
-    let mut run = Run { bundle, kernel, done: Vec::new() };
+    let mut run = Run { bundle, kernel, done: Vec::new(), left: Vec::new() };
     let prepared = match run.prepare(plan) {
         Ok(prepared) => prepared,
         // Nothing was changed yet: closing what was opened is all that there is to put back.
@@ -137,8 +154,8 @@ pub fn execute<K: Kernel>(plan: &Plan, bundle: &K::Bundle, kernel: &mut K) -> Ou
         let undone = run.put_back(changes);
         return run.stopped(Phase::Change, step, cause, undone);
     }
-    let left = run.clean_up(plan);
-    Outcome { done: run.done, stopped: None, left }
+    run.clean_up(plan);
+    Outcome { done: run.done, stopped: None, left: run.left }
 }
 
 /// Observes, plans and executes until nobody gets in between, at most [`ATTEMPTS`] times.
@@ -171,6 +188,8 @@ struct Run<'a, K: Kernel> {
     bundle: &'a K::Bundle,
     kernel: &'a mut K,
     done: Vec<Step>,
+    /// What could not be tidied up after a step that was done.
+    left: Vec<(Step, K::Error)>,
 }
 
 /// What the first phase opened: every handle that the rest of the run needs, in its place.
@@ -204,6 +223,12 @@ enum Changed<'r, K: Kernel> {
     Attached { hook: &'r HookPlan, hold: Hold },
     Replaced { hook: &'r HookPlan, hold: Hold, old: &'r K::Program, new: &'r K::Program },
     Detached { hook: &'r HookPlan, by: By, old: &'r K::Program },
+}
+
+/// A step that was done: what it changed, and what it could not tidy up.
+struct Taken<'r, K: Kernel> {
+    changed: Option<Changed<'r, K>>,
+    left: Option<K::Error>,
 }
 
 type Failed<K> = (Step, <K as Kernel>::Error);
@@ -284,8 +309,10 @@ impl<K: Kernel> Run<'_, K> {
             changes.push(Changed::Pinned { key, before: before.as_ref() });
         }
         for ready in &prepared.hooks {
-            let changed = self.step(Step::hook(ready.hook, ready.step), |kernel, _| ready.take(kernel))?;
-            changes.extend(changed);
+            let step = || Step::hook(ready.hook, ready.step);
+            let taken = self.step(step(), |kernel, _| ready.take(kernel))?;
+            changes.extend(taken.changed);
+            self.left.extend(taken.left.map(|error| (step(), error)));
         }
         Ok(())
     }
@@ -296,8 +323,7 @@ impl<K: Kernel> Run<'_, K> {
     }
 
     /// Unpins what nothing needs any more, and goes on where something can't be.
-    fn clean_up(&mut self, plan: &Plan) -> Vec<(Step, K::Error)> {
-        let mut left = Vec::new();
+    fn clean_up(&mut self, plan: &Plan) {
         for cleanup in &plan.cleanup {
             let result = match cleanup {
                 Cleanup::UnpinMap { key, .. } => {
@@ -305,13 +331,12 @@ impl<K: Kernel> Run<'_, K> {
                 }
                 Cleanup::Sweep(litter) => self.step(Step::Sweep(litter.clone()), |kernel, _| kernel.sweep(litter)),
             };
-            left.extend(result.err());
+            self.left.extend(result.err());
         }
-        left
     }
 
     fn stopped(self, phase: Phase, step: Step, cause: K::Error, undone: Vec<Undone<K::Error>>) -> Outcome<K::Error> {
-        Outcome { done: self.done, stopped: Some(Stopped { phase, step, cause, undone }), left: Vec::new() }
+        Outcome { done: self.done, stopped: Some(Stopped { phase, step, cause, undone }), left: self.left }
     }
 
     /// Takes one step and writes down that it was done, or which one failed.
@@ -335,16 +360,17 @@ impl<K: Kernel> Ready<'_, K> {
     ///
     /// A pinned link stays pinned and a dropped one stays dropped, whatever comes after: neither changes what
     /// packets meet, and unpinning a link again could take its chain down.
-    fn take(&self, kernel: &mut K) -> Result<Option<Changed<'_, K>>, K::Error> {
+    fn take(&self, kernel: &mut K) -> Result<Taken<'_, K>, K::Error> {
         let hook = self.hook;
         let (interface, at) = (&hook.interface, hook.point.hook);
-        Ok(match &self.call {
+        let mut left = None;
+        let changed = match &self.call {
             Call::Pin { hold } => {
                 kernel.pin(interface, at, *hold)?;
                 None
             }
             Call::Drop { hold } => {
-                kernel.detach(interface, at, *hold)?;
+                left = kernel.detach(interface, at, *hold)?.left;
                 None
             }
             Call::Attach { new, by, expect } => {
@@ -356,10 +382,11 @@ impl<K: Kernel> Ready<'_, K> {
                 Some(Changed::Replaced { hook, hold: *hold, old, new })
             }
             Call::Detach { hold, by, old } => {
-                kernel.detach(interface, at, *hold)?;
+                left = kernel.detach(interface, at, *hold)?.left;
                 Some(Changed::Detached { hook, by: *by, old })
             }
-        })
+        };
+        Ok(Taken { changed, left })
     }
 }
 
@@ -369,7 +396,8 @@ impl<K: Kernel> Changed<'_, K> {
             Self::Pinned { key, before: Some(map) } => (Step::PinMap(key.clone()), kernel.pin_map(key, map)),
             Self::Pinned { key, before: None } => (Step::UnpinMap(key.clone()), kernel.unpin_map(key)),
             Self::Attached { hook, hold } => {
-                (Step::detach(hook), kernel.detach(&hook.interface, hook.point.hook, hold))
+                let detached = kernel.detach(&hook.interface, hook.point.hook, hold);
+                (Step::detach(hook), detached.and_then(|detached| detached.left.map_or(Ok(()), Err)))
             }
             Self::Replaced { hook, hold, old, new } => {
                 (Step::replace(hook), kernel.replace(&hook.interface, hook.point.hook, hold, new, old))

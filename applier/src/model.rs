@@ -67,6 +67,8 @@ pub struct Model {
 pub enum Fault {
     /// The call of this number fails and changes nothing.
     FailAt(usize),
+    /// The call of this number, if it detaches, does that and can't remove a pin afterwards; the next call fails.
+    LeaveAt(usize),
     /// The process is killed just before the call of this number.
     CrashAt(usize),
 }
@@ -85,6 +87,10 @@ impl ModelHook {
     /// Where its filters begin: they run after everything else.
     fn filters(&self) -> usize {
         self.order.iter().position(Occupant::is_filter).unwrap_or(self.order.len())
+    }
+
+    fn holds(&self, hold: Hold) -> bool {
+        self.order.iter().any(|at| at.is_ours(hold))
     }
 
     fn changed(&mut self, hold: Hold) {
@@ -386,7 +392,7 @@ impl Model {
     }
 
     fn is_attached(&self, point: HookPoint, hold: Hold) -> bool {
-        self.hooks.get(&point).is_some_and(|hook| hook.order.iter().any(|at| at.is_ours(hold)))
+        self.hooks.get(&point).is_some_and(|hook| hook.holds(hold))
     }
 
     /// Takes a chain out of its hook.
@@ -452,6 +458,7 @@ impl Model {
             self.disturb(&disturbance);
         }
         match self.fault {
+            Some(Fault::LeaveAt(at)) if at + 1 == number => Err(ModelError::Injected),
             Some(Fault::FailAt(at)) if at == number => Err(ModelError::Injected),
             Some(Fault::CrashAt(at)) if at <= number => Err(ModelError::Killed),
             _ => Ok(()),

@@ -403,6 +403,32 @@ proptest! {
     }
 
     #[test]
+    fn what_a_detached_chain_leaves_is_no_reason_to_leave_the_hook_bare(past in past(), wish in wish()) {
+        let mut world = after(&past);
+        let desired = wish.put(&mut world);
+        let live = world.live(Some(&desired));
+        let Ok(planned) = plan(&desired, &live) else { return Ok(()) };
+        for at in 0.. {
+            let mut failed = World { model: world.model.clone(), maps: world.maps.clone(), shared: world.shared.clone(), grounds: vec![], ..world };
+            failed.model.fault = Some(Fault::LeaveAt(at));
+            let outcome = execute(&planned, &(), &mut failed.model);
+            let found = failed.live(Some(&desired));
+            match &outcome.stopped {
+                Some(stopped) => {
+                    assert!(stopped.undone.iter().all(|undone| undone.error.is_none()), "{outcome:?}");
+                    assert_eq!(running(&found), running(&live), "put back after call {at}: {}", stopped.step);
+                }
+                None if outcome.left.is_empty() => break,
+                None => assert_eq!(outcome.exit(), Exit::Failed),
+            }
+            failed.model.restart();
+            let again = execute(&plan(&desired, &found).unwrap(), &(), &mut failed.model);
+            assert!(again.stopped.is_none() && again.left.is_empty(), "{again:?}");
+            assert_is(&failed, &desired);
+        }
+    }
+
+    #[test]
     fn whoever_gets_in_between_is_never_overrun(past in past(), wish in wish(), at in 0..20_usize, which in 0..6_usize) {
         let mut world = after(&past);
         let desired = wish.put(&mut world);

@@ -96,6 +96,10 @@ impl Hook {
                 ("redirect", 7),
                 ("trap", 8),
             ],
+            // `BPF_PROG_CGROUP_INET_EGRESS_RUN_ARRAY`: the second bit tells TCP of congestion.
+            Self::Cgroup(CgroupHook::SkbEgress) => &[("deny", 0), ("allow", 1), ("deny_cn", 2), ("allow_cn", 3)],
+            // `BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE`: low ports need no capability.
+            Self::Cgroup(CgroupHook::Bind4 | CgroupHook::Bind6) => &[("deny", 0), ("allow", 1), ("allow_no_cap", 3)],
             // 0 makes the call fail with EPERM, or drops the packet; 1 lets it go on.
             Self::Cgroup(_) => &[("deny", 0), ("allow", 1)],
         }
@@ -107,7 +111,9 @@ impl Hook {
             Self::Xdp => ProceedOn::from_iter([2]),
             Self::TcIngress | Self::TcEgress => ProceedOn::from_iter([-1, 0, 3]),
             // What these answer is no verdict: all of them run.
-            Self::Cgroup(CgroupHook::Sockops) => ProceedOn::from_iter([0, 1]),
+            Self::Cgroup(CgroupHook::Sockops | CgroupHook::SockRelease) => ProceedOn::from_iter([0, 1]),
+            // Both let it go on.
+            Self::Cgroup(CgroupHook::SkbEgress | CgroupHook::Bind4 | CgroupHook::Bind6) => ProceedOn::from_iter([1, 3]),
             Self::Cgroup(_) => ProceedOn::from_iter([1]),
         }
     }
@@ -302,6 +308,25 @@ impl Foreign {
         match self {
             Self::Keep => "keep",
             Self::Refuse => "refuse",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_goes_on_after_every_verdict_of_a_cgroup_that_lets_go_on() {
+        for (hook, wanted) in [
+            (CgroupHook::SkbEgress, "allow, allow_cn"),
+            (CgroupHook::Bind4, "allow, allow_no_cap"),
+            (CgroupHook::Bind6, "allow, allow_no_cap"),
+            (CgroupHook::SockRelease, "deny, allow"),
+            (CgroupHook::SkbIngress, "allow"),
+        ] {
+            let hook = Hook::Cgroup(hook);
+            assert_eq!(hook.default_proceed_on().describe(hook), wanted, "{hook}");
         }
     }
 }

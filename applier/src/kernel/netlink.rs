@@ -17,6 +17,10 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST: u16 = 1;
 pub(super) const NLM_F_DUMP: u16 = 0x300;
+/// What is listed changed while it was: entries may be missing, or there twice.
+const NLM_F_DUMP_INTR: u16 = 0x10;
+/// How often a listing that was interrupted is asked for again.
+const LISTINGS: usize = 16;
 /// Bytes of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
@@ -106,17 +110,31 @@ impl Message {
 }
 
 /// Sends a request in the calling thread's namespace and hands each message of the answer on, by type and payload,
-/// until the kernel says that it was the last.
+/// once the kernel has said that it was the last.
+///
+/// A listing during which something changed is asked for again, so what is handed on is whole.
 pub(super) fn exchange(request: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    for _ in 0..LISTINGS {
+        let answer = ask(request)?;
+        if answer.is_whole {
+            answer.messages.iter().for_each(|(kind, payload)| each(*kind, payload));
+            return Ok(());
+        }
+    }
+    Err(io::Error::other(format!("it changed during each of {LISTINGS} listings")))
+}
+
+fn ask(request: &[u8]) -> io::Result<Answer> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     socket.send(request, 0)?;
+    let mut answer = Answer::default();
     loop {
         let (datagram, from) = socket.recv_from_full()?;
         // Other processes can send to our port; only the kernel has number 0.
-        if from.port_number() == 0 && read(&datagram, &mut each)? == Progress::Done {
-            return Ok(());
+        if from.port_number() == 0 && answer.read(&datagram)? == Progress::Done {
+            return Ok(answer);
         }
     }
 }
@@ -127,28 +145,52 @@ enum Progress {
     Done,
 }
 
-/// Hands one datagram's messages to `each`.
-fn read(mut datagram: &[u8], each: &mut impl FnMut(u16, &[u8])) -> io::Result<Progress> {
-    while !datagram.is_empty() {
-        let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
-        let payload = message.payload();
-        match message.message_type() {
-            NLMSG_DONE => return Ok(Progress::Done),
-            NLMSG_ERROR => {
-                return match number(payload) {
-                    // What was asked for is done (`NLM_F_ACK`).
-                    Some(0) => Ok(Progress::Done),
-                    Some(errno) => Err(io::Error::from_raw_os_error(errno.cast_signed().wrapping_neg())),
-                    None => Err(io::Error::other("a short netlink error")),
-                };
-            }
-            kind => each(kind, payload),
-        }
-        // Messages are padded to four bytes; the last one of a datagram may lack the padding.
-        let length = (message.length() as usize).next_multiple_of(4);
-        datagram = datagram.get(length..).unwrap_or_default();
+/// What the kernel answered so far.
+#[derive(Debug)]
+struct Answer {
+    /// Types and payloads.
+    messages: Vec<(u16, Vec<u8>)>,
+    /// Whether nothing changed meanwhile.
+    is_whole: bool,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self { messages: Vec::new(), is_whole: true }
     }
-    Ok(Progress::More)
+}
+
+impl Answer {
+    /// Takes one datagram's messages.
+    fn read(&mut self, mut datagram: &[u8]) -> io::Result<Progress> {
+        while !datagram.is_empty() {
+            let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
+            let payload = message.payload();
+            self.is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
+            match message.message_type() {
+                // A listing that breaks off says why in its last message (`netlink_dump_done`).
+                NLMSG_DONE => {
+                    return match number(payload).map(u32::cast_signed) {
+                        Some(errno) if errno < 0 => Err(io::Error::from_raw_os_error(errno.wrapping_neg())),
+                        _ => Ok(Progress::Done),
+                    };
+                }
+                NLMSG_ERROR => {
+                    return match number(payload) {
+                        // What was asked for is done (`NLM_F_ACK`).
+                        Some(0) => Ok(Progress::Done),
+                        Some(errno) => Err(io::Error::from_raw_os_error(errno.cast_signed().wrapping_neg())),
+                        None => Err(io::Error::other("a short netlink error")),
+                    };
+                }
+                kind => self.messages.push((kind, payload.to_vec())),
+            }
+            // Messages are padded to four bytes; the last one of a datagram may lack the padding.
+            let length = (message.length() as usize).next_multiple_of(4);
+            datagram = datagram.get(length..).unwrap_or_default();
+        }
+        Ok(Progress::More)
+    }
 }
 
 fn link(payload: &[u8]) -> Option<(u32, Interface)> {
@@ -209,11 +251,10 @@ mod tests {
 
     /// Reads one datagram into `found`, as a dump does.
     fn read_links(datagram: &[u8], found: &mut BTreeMap<u32, Interface>) -> io::Result<Progress> {
-        read(datagram, &mut |kind, payload| {
-            if let Some((index, interface)) = link(payload).filter(|_| kind == RTM_NEWLINK) {
-                found.insert(index, interface);
-            }
-        })
+        let mut answer = Answer::default();
+        let progress = answer.read(datagram)?;
+        found.extend(answer.messages.iter().filter(|(kind, _)| *kind == RTM_NEWLINK).filter_map(|(_, at)| link(at)));
+        Ok(progress)
     }
 
     fn new_link(index: u32, attributes: &[Vec<u8>]) -> Vec<u8> {
@@ -249,6 +290,28 @@ mod tests {
             assert!(read_links(&whole[..end], &mut found).is_err(), "{end}");
         }
         assert_eq!(read_links(&message(NLMSG_ERROR, &[0; 4]), &mut found).unwrap(), Progress::Done, "no error: done");
+    }
+
+    #[test]
+    fn a_listing_that_breaks_off_is_an_error_and_not_the_whole() {
+        let mut answer = Answer::default();
+        let error = answer.read(&message(NLMSG_DONE, &(-libc::ENOBUFS).to_ne_bytes())).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS));
+        assert_eq!(answer.read(&message(NLMSG_DONE, &0_i32.to_ne_bytes())).unwrap(), Progress::Done);
+        assert!(answer.is_whole);
+    }
+
+    #[test]
+    fn a_listing_during_which_something_changed_is_not_whole() {
+        let whole = new_link(3, &[attribute(IFLA_IFNAME, b"eth0\0")]);
+        let done = message(NLMSG_DONE, &[0; 4]);
+        for at in [6, whole.len() + 6] {
+            let mut datagram = [whole.clone(), done.clone()].concat();
+            datagram[at..at + 2].copy_from_slice(&NLM_F_DUMP_INTR.to_ne_bytes());
+            let mut answer = Answer::default();
+            assert_eq!(answer.read(&datagram).unwrap(), Progress::Done);
+            assert!(!answer.is_whole, "{at}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     sys::{self, EntryTypes, Link, LinkSpec, Map, MapSpec, Object, Program},
 };
 use crate::{
-    execute::Kernel,
+    execute::{Detached, Kernel},
     fuse::{Entries, Linker},
     live::{
         By, Hold, HookPoint, Interface, LinkId, Litter, MapId, MapKey, MapShape, Owner, ProgramId, Record, Revision,
@@ -171,7 +171,7 @@ impl Kernel for LinuxKernel {
         }
     }
 
-    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<(), KernelError> {
+    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<Detached<KernelError>, KernelError> {
         match hold {
             Hold::Link(link) => self.detach_link(interface, hook, link),
             Hold::Filter(filter) => self.detach_filter(interface, hook, filter),
@@ -255,7 +255,12 @@ impl LinuxKernel {
         Ok(())
     }
 
-    fn detach_link(&mut self, interface: &Interface, hook: Hook, link: LinkId) -> Result<(), KernelError> {
+    fn detach_link(
+        &mut self,
+        interface: &Interface,
+        hook: Hook,
+        link: LinkId,
+    ) -> Result<Detached<KernelError>, KernelError> {
         let point = HookPoint::of(interface, hook);
         let path = self.directory.link(&point);
         if let Some(Object::Link(pinned)) = bpffs::open(&path)?
@@ -271,13 +276,22 @@ impl LinuxKernel {
             Err(source) => return Err(KernelError::call(format!("opening link {link}"), source)),
         }
         self.links.remove(&link);
+        Ok(Detached::tidied(self.tidy_link(interface, hook)))
+    }
+
+    /// Removes the pins of a link that holds nothing any more.
+    fn tidy_link(&self, interface: &Interface, hook: Hook) -> Result<(), KernelError> {
+        let point = HookPoint::of(interface, hook);
         // The record first: one that stays alone says that somebody else removed the link.
-        if !self.is_filters_record(interface, hook)? {
-            let record = self.directory.record(&point);
+        let record = self.directory.record(&point);
+        if let Some(of_filter) = self.record_of_filter(interface, hook)? {
+            // A link that is put back had pinned its own record over that of the filter, which stays.
+            self.directory.pin(&of_filter, &record)?;
+        } else {
             filter::sweep_qdisc(&point, &record)?;
             self.directory.unpin(&record)?;
         }
-        self.directory.unpin(&path)
+        self.directory.unpin(&self.directory.link(&point))
     }
 
     /// Pins a program's record and, beside it, the link that holds the program.

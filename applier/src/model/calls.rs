@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bpfkit_schemas::hook::{Hook, Mode};
 
-use super::{Model, ModelChain, ModelError, ModelProgram, Occupant, record_path};
+use super::{Fault, Model, ModelChain, ModelError, ModelProgram, Occupant, record_path};
 use crate::{
-    execute::Kernel,
+    execute::{Detached, Kernel},
     live::{
         By, Hold, HookPoint, Interface, LinkId, Litter, LiveRecord, MapId, MapKey, MapShape, ProgramId, Record,
         Revision,
@@ -89,7 +89,8 @@ impl Kernel for Model {
         let filters = self.filters(point).revision;
         let at = self.hooks.entry(point).or_default();
         let (hold, place, mode) = match by {
-            By::Link(_) if self.link_pins.contains_key(&point) => {
+            // A detached one's pin may have been left.
+            By::Link(_) if self.link_pins.get(&point).is_some_and(|pinned| at.holds(Hold::Link(*pinned))) => {
                 return Err(ModelError::Senseless(format!(
                     "a link is pinned for {hook} of {} already",
                     interface.name
@@ -116,7 +117,11 @@ impl Kernel for Model {
         at.changed(hold);
         at.order.insert(place, Occupant::Ours(hold));
         match hold {
-            Hold::Link(link) => drop(self.link_pins.insert(point, link)),
+            Hold::Link(link) => {
+                if let Some(dead) = self.link_pins.insert(point, link) {
+                    self.chains.remove(&(point, Hold::Link(dead)));
+                }
+            }
             Hold::Filter(_) => drop(self.qdiscs.insert((point.namespace, point.index))),
         }
         let chain = ModelChain { interface: interface.clone(), mode, program: *program };
@@ -166,7 +171,8 @@ impl Kernel for Model {
         Ok(())
     }
 
-    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<(), ModelError> {
+    fn detach(&mut self, interface: &Interface, hook: Hook, hold: Hold) -> Result<Detached<ModelError>, ModelError> {
+        let leaves = self.fault == Some(Fault::LeaveAt(self.calls));
         self.call()?;
         let point = HookPoint::of(interface, hook);
         let at = self.hooks.get(&point).map_or(&[][..], |hook| hook.order.as_slice());
@@ -178,6 +184,13 @@ impl Kernel for Model {
             return Err(ModelError::Contended(format!("the pin of {hold}")));
         }
         self.leave(point, hold);
+        if leaves {
+            // Only a pin keeps what isn't attached.
+            if hold.link().is_none_or(|link| self.link_pins.get(&point) != Some(&link)) {
+                self.chains.remove(&(point, hold));
+            }
+            return Ok(Detached { left: Some(ModelError::Injected) });
+        }
         let chain = self.chains.remove(&(point, hold));
         let stays = self.holds(point).filter_map(|hold| self.chains.get(&(point, hold))).map(|chain| chain.program);
         let stays: BTreeSet<ProgramId> = stays.collect();
@@ -193,7 +206,7 @@ impl Kernel for Model {
                 }
             }
         }
-        Ok(())
+        Ok(Detached { left: None })
     }
 
     fn sweep(&mut self, litter: &Litter) -> Result<(), ModelError> {

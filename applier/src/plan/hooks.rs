@@ -199,7 +199,8 @@ fn differences(chain: &DesiredChain, live: &LiveChain, maps: &BTreeMap<MapKey, M
 pub(super) fn unwanted(point: HookPoint, live: &LivePoint, because: Because) -> Option<HookPlan> {
     let ours = live.ours.as_ref()?;
     let gone = live.presence == Presence::Gone;
-    let steps = live.ours.iter().chain(&live.twin).map(|ours| match ours.attachment {
+    // The filter first: a link has a pin of its own, and keeps the record's where both can't be kept.
+    let steps = live.twin.iter().chain(&live.ours).map(|ours| match ours.attachment {
         Attachment::Attached if !gone => detach(ours),
         _ => HookStep::Drop { hold: ours.hold },
     });

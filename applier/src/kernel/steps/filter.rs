@@ -14,6 +14,7 @@ use bpfkit_schemas::hook::Hook;
 
 use super::{LinuxProgram, open_netns};
 use crate::{
+    execute::Detached,
     kernel::{
         LinuxKernel, bpffs,
         clsact::{self, Change, Listing},
@@ -44,10 +45,20 @@ impl LinuxKernel {
             return Err(changed(interface, hook, "its filters are others than when the plan was made"));
         }
         let before = self.pin_record(&point, program.record.as_ref())?;
-        netns.run(|| Ok(attach(interface.index, hook, filter, program, &found)))?.map_err(|source| {
-            self.unpin_record(&point, before);
-            refused(interface, hook, source)
-        })
+        let attached = netns.run(|| Ok(attach(interface.index, hook, filter, program, &found)));
+        match attached {
+            Ok(Ok(())) => Ok(()),
+            // The filter may be there: its record stays pinned, and the next run finds it.
+            Ok(Err(NotAttached::Perhaps(source))) => Err(refused(interface, hook, source)),
+            Ok(Err(NotAttached::Surely(source))) => {
+                self.unpin_record(&point, before);
+                Err(refused(interface, hook, source))
+            }
+            Err(error) => {
+                self.unpin_record(&point, before);
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn replace_filter(
@@ -62,6 +73,7 @@ impl LinuxKernel {
         if look(&netns, interface, hook)?.program(filter) != Some(id_of(&from.program)?) {
             return Err(changed(interface, hook, "its filter has another program now"));
         }
+        let after = id_of(&to.program)?;
         let put = |program: &Program| {
             netns.run(|| Ok(clsact::put(interface.index, hook, filter, program, NAME, Change::Replace)))
         };
@@ -72,7 +84,13 @@ impl LinuxKernel {
             }
             _ => KernelError::call(format!("replacing the filter of {}", spot(interface, hook)), source),
         })?;
-        if look(&netns, interface, hook)?.program(filter) != Some(id_of(&to.program)?) {
+        let found = look(&netns, interface, hook).inspect_err(|_| {
+            // Nobody knows whose it is now; a second look may tell.
+            if look(&netns, interface, hook).is_ok_and(|found| found.program(filter) == Some(after)) {
+                let _ = put(&from.program);
+            }
+        })?;
+        if found.program(filter) != Some(after) {
             return Err(changed(interface, hook, "somebody changed the filter at the same time"));
         }
         if let Err(error) = self.pin_record(&point, to.record.as_ref()) {
@@ -100,8 +118,8 @@ impl LinuxKernel {
         interface: &Interface,
         hook: Hook,
         filter: FilterId,
-    ) -> Result<(), KernelError> {
-        let (point, netns) = (HookPoint::of(interface, hook), open_netns(interface, hook)?);
+    ) -> Result<Detached<KernelError>, KernelError> {
+        let netns = open_netns(interface, hook)?;
         let found = look(&netns, interface, hook)?;
         let mut made = None;
         if let Some(id) = found.program(filter) {
@@ -115,24 +133,36 @@ impl LinuxKernel {
                 KernelError::call(format!("removing the filter of {}", spot(interface, hook)), source)
             })?;
         }
+        Ok(Detached::tidied(self.tidy_filter(&netns, interface, hook, made)))
+    }
+
+    /// Removes what a filter of ours leaves: the qdisc if we made it, and then the record that says so.
+    fn tidy_filter(
+        &self,
+        netns: &Netns,
+        interface: &Interface,
+        hook: Hook,
+        made: Option<QdiscBy>,
+    ) -> Result<(), KernelError> {
         if made == Some(QdiscBy::Set) {
-            remove_qdisc(&netns, interface.index)?;
+            remove_qdisc(netns, interface.index)?;
         }
+        let point = HookPoint::of(interface, hook);
         if self.record_of_link(&point)? { Ok(()) } else { self.directory.unpin(&self.directory.record(&point)) }
     }
 
-    /// Whether the record that is pinned for a tc hook is that of a filter that is there.
-    pub(super) fn is_filters_record(&self, interface: &Interface, hook: Hook) -> Result<bool, KernelError> {
-        let point = HookPoint::of(interface, hook);
-        let Some(Object::Map(record)) = bpffs::open(&self.directory.record(&point))? else { return Ok(false) };
-        // Most chains are by link: their record says so, and nobody need look further.
-        if !hook.is_tc() || observe::read_record(&record).is_some_and(|record| record.clsact.is_none()) {
-            return Ok(false);
+    /// The record of the set's filter at a tc hook, where there is one and a record is pinned.
+    pub(super) fn record_of_filter(&self, interface: &Interface, hook: Hook) -> Result<Option<Map>, KernelError> {
+        let pinned = self.directory.record(&HookPoint::of(interface, hook));
+        if !hook.is_tc() || bpffs::open(&pinned)?.is_none() {
+            return Ok(None);
         }
-        let Ok(netns) = open_netns(interface, hook) else { return Ok(false) };
+        let Ok(netns) = open_netns(interface, hook) else { return Ok(None) };
         let found = look(&netns, interface, hook)?;
-        let id = map_id(&record)?;
-        Ok(found.programs().any(|(_, program)| uses(program, id)))
+        let ours = found.programs().filter(|(filter, _)| filter.priority == FilterId::PRIORITY);
+        let records = ours.filter_map(|(_, id)| observe::record_of(&sys::prog_by_id(id).ok()?));
+        let is_ours = |map: &Map| observe::read_record(map).is_some_and(|record| record.set == self.set);
+        Ok(records.into_iter().find(is_ours))
     }
 
     /// Whether the record that is pinned for a hook is that of the link that is pinned beside it.
@@ -168,23 +198,43 @@ fn refused(interface: &Interface, hook: Hook, source: io::Error) -> KernelError 
     }
 }
 
+/// Why a filter was not attached, and whether that is known.
+enum NotAttached {
+    Surely(io::Error),
+    /// It could not be looked, or not be taken away again.
+    Perhaps(io::Error),
+}
+
 /// Makes the qdisc if there was none, then the filter, and sees to it that it is there. Takes back what it did.
-fn attach(ifindex: u32, hook: Hook, filter: FilterId, program: &LinuxProgram, found: &Listing) -> io::Result<()> {
+fn attach(
+    ifindex: u32,
+    hook: Hook,
+    filter: FilterId,
+    program: &LinuxProgram,
+    found: &Listing,
+) -> Result<(), NotAttached> {
+    let id = sys::program_info(&program.program).map_err(NotAttached::Surely)?.id;
     let made = found.qdisc.is_none();
     if made {
-        clsact::make_qdisc(ifindex)?;
+        clsact::make_qdisc(ifindex).map_err(NotAttached::Surely)?;
     }
-    let attached = clsact::put(ifindex, hook, filter, &program.program, NAME, Change::New).and_then(|()| {
-        let id = sys::program_info(&program.program)?.id;
-        if clsact::list(ifindex, hook)?.program(filter) == Some(id) {
-            return Ok(());
-        }
-        Err(io::Error::from_raw_os_error(libc::ESTALE))
-    });
-    if attached.is_err() && made {
+    let is_there = || clsact::list(ifindex, hook).map(|found| found.program(filter) == Some(id));
+    let attached = clsact::put(ifindex, hook, filter, &program.program, NAME, Change::New);
+    let failed = match attached.and_then(|()| is_there()) {
+        Ok(true) => return Ok(()),
+        Ok(false) => io::Error::from_raw_os_error(libc::ESTALE),
+        // It was there before us. No qdisc was made then.
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => return Err(NotAttached::Surely(error)),
+        Err(error) => error,
+    };
+    let removed = is_there().and_then(|there| if there { clsact::remove(ifindex, hook, filter) } else { Ok(()) });
+    if removed.is_err() {
+        return Err(NotAttached::Perhaps(failed));
+    }
+    if made {
         let _ = clsact::remove_empty_qdisc(ifindex);
     }
-    attached
+    Err(NotAttached::Surely(failed))
 }
 
 fn look(netns: &Netns, interface: &Interface, hook: Hook) -> Result<Listing, KernelError> {
