@@ -12,7 +12,7 @@
 //! | [`bpffs`] | where pins lie, and making, moving and removing them |
 //! | [`netns`], [`netlink`] | network namespaces and their interfaces |
 //! | [`clsact`] | filters of tc hooks |
-//! | [`cgroup`] | cgroups |
+//! | [`mod@cgroup`] | cgroups |
 //! | [`observe`] | the host → [`LiveState`] |
 //! | [`published`] | which generation is live: one name in bpffs |
 //! | [`load`], [`verifier`] | a fused chain → a loaded program, or the verifier's reason |

@@ -15,7 +15,7 @@ mod places;
 mod programs;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::{Path, PathBuf},
 };
 
@@ -69,13 +69,14 @@ pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) 
         places.insert(inode, places::visit(path, &netns, &points)?);
     }
 
-    let recorded = pins.records.values().filter_map(programs::read_record);
+    let of_cgroups = pins.records.iter().filter(|(point, _)| point.hook.is_cgroup());
+    let recorded = of_cgroups.filter_map(|(_, map)| programs::read_record(map));
     let cgroups = recorded.filter(|record| record.hook.is_cgroup()).map(|record| PathBuf::from(record.interface));
     let named = asked.iter().filter(|(interface, _)| interface.is_cgroup());
     let named = named.filter_map(|(interface, _)| interface.namespace.path.clone());
     let cgroups = places::cgroups(cgroups.chain(named), &points)?;
 
-    let mut observer = Observer { bpffs, set, links, places, cgroups, programs };
+    let mut observer = Observer { bpffs, set, links, places, cgroups, programs, maps: Maps::default() };
     let mut state = LiveState { set: set.clone(), points: BTreeMap::new(), maps: pins.maps, litter: pins.litter };
     for point in points {
         let pinned = pins.links.get(&point);
@@ -88,24 +89,28 @@ pub(super) fn observe(bpffs: &Path, set: &SetName, asked: &[(Interface, Hook)]) 
 }
 
 /// A record map that is pinned for a hook.
-struct Kept {
+struct Kept<'a> {
     id: u32,
-    record: LiveRecord,
+    map: &'a Map,
     pin: Litter,
 }
 
-impl Kept {
-    fn read(directory: &SetDirectory, point: &HookPoint, map: &Map) -> Result<Self, KernelError> {
+impl<'a> Kept<'a> {
+    fn read(directory: &SetDirectory, point: &HookPoint, map: &'a Map) -> Result<Self, KernelError> {
         let info = sys::map_info(map).map_err(|source| KernelError::call("reading a pinned record", source))?;
-        let record = match programs::read(map) {
-            Some(Ok(stored)) => LiveRecord::Read(Box::new(stored.record)),
-            Some(Err(error)) => LiveRecord::Unreadable(error.to_string()),
-            None => LiveRecord::Unreadable("another map is pinned in its place".to_owned()),
-        };
         let path = directory.record(point);
         let path = path.strip_prefix(directory.path()).unwrap_or(&path).to_owned();
         let pin = Litter { path, what: "the record of a chain whose link is gone".to_owned() };
-        Ok(Self { id: info.id, record, pin })
+        Ok(Self { id: info.id, map, pin })
+    }
+
+    /// What it says: asked where the chain itself doesn't say it.
+    fn record(&self) -> LiveRecord {
+        match programs::read(self.map) {
+            Some(Ok(stored)) => LiveRecord::Read(Box::new(stored.record)),
+            Some(Err(error)) => LiveRecord::Unreadable(error.to_string()),
+            None => LiveRecord::Unreadable("another map is pinned in its place".to_owned()),
+        }
     }
 }
 
@@ -117,18 +122,26 @@ fn set_of(seen: &Seen) -> Option<&SetName> {
     }
 }
 
-/// The maps that a record names and that its program really uses.
-fn used_maps(stored: &Stored, used: &[u32]) -> Result<BTreeMap<MapKey, LiveMap>, KernelError> {
-    let mut maps = BTreeMap::new();
-    for (key, id) in stored.maps() {
-        if used.contains(&id.0)
-            && let Ok(map) = sys::map_by_id(id.0)
-        {
-            let live = pins::live_map(&key, &map)?;
-            maps.insert(key, live);
+/// Maps that were looked at, by id: one that a hundred chains use is looked at once.
+#[derive(Default)]
+struct Maps(BTreeMap<(MapKey, u32), Option<LiveMap>>);
+
+impl Maps {
+    /// The maps that a record names and that its program really uses.
+    fn used(&mut self, stored: &Stored, used: &[u32]) -> Result<BTreeMap<MapKey, LiveMap>, KernelError> {
+        let mut maps = BTreeMap::new();
+        for (key, id) in stored.maps().into_iter().filter(|(_, id)| used.contains(&id.0)) {
+            let seen = match self.0.entry((key.clone(), id.0)) {
+                Entry::Occupied(seen) => seen.into_mut(),
+                Entry::Vacant(unseen) => {
+                    let map = sys::map_by_id(id.0).ok();
+                    unseen.insert(map.map(|map| pins::live_map(&key, &map)).transpose()?)
+                }
+            };
+            maps.extend(seen.clone().map(|live| (key, live)));
         }
+        Ok(maps)
     }
-    Ok(maps)
 }
 
 struct Observer<'a> {
@@ -138,6 +151,7 @@ struct Observer<'a> {
     places: BTreeMap<u64, Place>,
     cgroups: BTreeMap<u64, CgroupPlace>,
     programs: Programs,
+    maps: Maps,
 }
 
 /// A program at a hook, in the order in which the kernel runs them.
@@ -180,7 +194,7 @@ impl Observer<'_> {
         point: &HookPoint,
         pinned: Option<&LinkInfo>,
         asked: Option<&Interface>,
-        kept: Option<Kept>,
+        kept: Option<Kept<'_>>,
     ) -> Result<LivePoint, KernelError> {
         let attached = self.attached(point);
         let link = match pinned {
@@ -208,7 +222,8 @@ impl Observer<'_> {
         }
         let mut chains = chains.into_iter();
         let (ours, twin) = (chains.next(), chains.next());
-        let record = ours.as_ref().map(|chain| &chain.record).or(kept.as_ref().map(|kept| &kept.record));
+        let told = kept.filter(|_| ours.is_none()).map(|kept| (kept.record(), kept.pin));
+        let record = ours.as_ref().map(|chain| &chain.record).or(told.as_ref().map(|(record, _)| record));
         let record = record.and_then(LiveRecord::read);
         let (interface, presence) = self.interface(point, asked, record, link.as_ref());
         let place = self.places.get(&point.namespace);
@@ -217,7 +232,7 @@ impl Observer<'_> {
             None => place.and_then(|place| place.tcx.get(point)).map(|(at, _)| *at),
         };
         let filters = place.and_then(|place| place.filters.get(point)).map(|listing| listing.filters(point.hook));
-        let lost = kept.filter(|_| ours.is_none()).map(|Kept { record, pin, .. }| LostChain { record, pin });
+        let lost = told.map(|(record, pin)| LostChain { record, pin });
         Ok(LivePoint { interface, presence, ours, twin, lost, others, revision, filters })
     }
 
@@ -323,7 +338,7 @@ impl Observer<'_> {
         let seen = self.programs.see(ours.program)?;
         let (record, maps) = match seen.map(|seen| (&seen.record, &seen.info.maps)) {
             Some((Some(Ok(stored)), used)) => {
-                (LiveRecord::Read(Box::new(stored.record.clone())), used_maps(stored, used)?)
+                (LiveRecord::Read(Box::new(stored.record.clone())), self.maps.used(stored, used)?)
             }
             Some((Some(Err(error)), _)) => (LiveRecord::Unreadable(error.to_string()), BTreeMap::new()),
             Some((None, _)) => (LiveRecord::Unreadable("its program has none".to_owned()), BTreeMap::new()),
