@@ -94,6 +94,15 @@ impl Stage {
         self.is(to, after);
     }
 
+    /// Takes the set off; what is there then, once the kernel has freed what was let go.
+    #[track_caller]
+    fn removed(&self) -> Footprint {
+        self.host.run("bpfkit remove $set").exits(0);
+        let gone = || self.host.footprint().programs == 0;
+        assert!(bpfkit_tests::host::wait_until(10, gone), "{:?}", self.host.footprint());
+        self.host.footprint()
+    }
+
     /// What is there of the set is this, once the kernel has freed what was let go.
     #[track_caller]
     fn is(&self, wanted: &Footprint, after: &str) {
@@ -182,8 +191,7 @@ fn a_replacement_killed_at_any_other_call_leaves_the_old_or_the_new_chain() {
 /// Attaches the new chains for the first time, and is killed at each of `calls`.
 fn first(calls: &[&str]) {
     let stage = Stage::new();
-    stage.host.run("bpfkit remove $set").exits(0);
-    let nothing = stage.host.footprint();
+    let nothing = stage.removed();
     at_each(
         &stage,
         calls,
@@ -217,8 +225,7 @@ fn a_first_apply_killed_at_any_other_call_leaves_nothing_or_the_chain() {
 fn a_removal_killed_at_any_call_leaves_the_chain_or_nothing() {
     let _cpus = among_others();
     let stage = Stage::new();
-    stage.host.run("bpfkit remove $set").exits(0);
-    let nothing = stage.host.footprint();
+    let nothing = stage.removed();
     let mut forward = false;
     at_each(
         &stage,
@@ -285,8 +292,7 @@ fn a_move_to_tcx_killed_at_any_call_leaves_a_chain_at_every_instant() {
 fn a_first_apply_by_clsact_killed_at_any_call_leaves_no_filter_and_no_qdisc_that_the_next_run_does_not_know() {
     let _cpus = among_others();
     let stage = Stage::with(CLSACT, CLSACT);
-    stage.host.run("bpfkit remove $set").exits(0);
-    let nothing = stage.host.footprint();
+    let nothing = stage.removed();
     let mut forward = false;
     at_each(
         &stage,
@@ -313,8 +319,7 @@ fn a_first_apply_by_clsact_killed_at_any_call_leaves_no_filter_and_no_qdisc_that
 fn a_removal_by_clsact_killed_at_any_call_leaves_the_chain_or_nothing_and_no_qdisc_in_the_end() {
     let _cpus = among_others();
     let stage = Stage::with(CLSACT, CLSACT);
-    stage.host.run("bpfkit remove $set").exits(0);
-    let nothing = stage.host.footprint();
+    let nothing = stage.removed();
     at_each(
         &stage,
         &["sendto", "unlink"],
